@@ -1,0 +1,86 @@
+"""The whole spectrum, of matrices whose spectrum is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from walkers_dist.config.errors import UserError
+from walkers_dist.curvature import Operator, spectrum
+from walkers_dist.curvature.full import CHUNK, LARGEST_WITH_VECTORS
+
+
+def dense(A: Tensor) -> Operator:
+    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
+
+
+def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
+    n = len(eigenvalues)
+    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=eigenvalues.dtype, generator=torch.Generator().manual_seed(seed)))
+    A = (Q * eigenvalues) @ Q.T
+    return (A + A.T) / 2
+
+
+@pytest.mark.parametrize("n", [1, 7, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+def test_known_spectrum(n: int) -> None:
+    known = torch.linspace(-2, 5, n, dtype=torch.float64)
+    found = spectrum(dense(rotated(known)))
+    torch.testing.assert_close(found.eigenvalues, known, rtol=0, atol=1e-12)
+    assert found.vectors is None
+
+
+def test_quadratic_form_gives_its_curvatures() -> None:
+    curvature = torch.tensor([3.0, -1.0, 0.0, 7.0], dtype=torch.float64)
+    H = Operator(lambda V: curvature * V, 4, torch.float64, torch.device("cpu"))
+    assert spectrum(H).eigenvalues.tolist() == [-1, 0, 3, 7]
+
+
+def test_vectors_are_columns() -> None:
+    A = rotated(torch.linspace(-1, 1, 40, dtype=torch.float64))
+    found = spectrum(dense(A), vectors=True)
+    assert found.vectors is not None
+    torch.testing.assert_close(A @ found.vectors, found.vectors * found.eigenvalues, rtol=0, atol=1e-12)
+
+
+def test_products_come_in_bounded_chunks() -> None:
+    rows: list[int] = []
+
+    def product(V: Tensor) -> Tensor:
+        rows.append(len(V))
+        return 2 * V
+
+    spectrum(Operator(product, 70, torch.float64, torch.device("cpu")))
+    assert rows == [32, 32, 6]
+
+
+def test_symmetrised() -> None:
+    A = torch.randn(50, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(spectrum(dense(A)).eigenvalues, torch.linalg.eigvalsh((A + A.T) / 2))
+
+
+def test_dtype_is_the_operators() -> None:
+    assert spectrum(dense(torch.eye(5, dtype=torch.float32))).eigenvalues.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("i", "j"), [(0, 0), (2, 41), (41, 2)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_entry_that_is_not_finite_is_named(i: int, j: int, value: float) -> None:
+    A = torch.eye(45, dtype=torch.float64)
+    A[i, j] = value
+
+    def product(V: Tensor) -> Tensor:  # row by row, as 0 * nan would spoil the other rows
+        return A[V.argmax(dim=1)]
+
+    with pytest.raises(UserError, match=rf"entry \[{i}, {j}\] of the matrix is {value}"):
+        spectrum(Operator(product, 45, torch.float64, torch.device("cpu")))
+
+
+def test_more_vectors_than_lapack_can_give_are_refused_before_any_work() -> None:
+    def product(V: Tensor) -> Tensor:
+        raise AssertionError("asked for a product")
+
+    P = LARGEST_WITH_VECTORS + 1
+    assert 1 + 6 * P + 2 * P**2 >= 2**31 > 1 + 6 * (P - 1) + 2 * (P - 1) ** 2
+    with pytest.raises(UserError, match="32767 parameters: at most 32766"):
+        spectrum(Operator(product, P, torch.float64, torch.device("cpu")), vectors=True)

@@ -1,0 +1,116 @@
+"""The course of a run: the experiment as changed so far, and what is due at which step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from walkers_dist.config.changes import apply_change
+from walkers_dist.config.merge import get
+from walkers_dist.config.schema import Experiment
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of `events.csv`, without its time."""
+
+    step: int
+    source: str
+    key: str
+    old: object
+    new: object
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due at a step; true if walkers report."""
+
+    rows: bool
+    distances: bool
+    snapshot: bool
+    checkpoint: bool
+    report: bool
+    last: bool
+
+    def __bool__(self) -> bool:
+        return self.report
+
+
+NOTHING = Due(False, False, False, False, False, False)
+
+
+class Course:
+    """Follows an experiment through its steps; every process of a run has one and they agree.
+
+    `made` are the changes of steps before the one it begins at; `given` are changes made by hand, beside the schedule;
+    `resumed_at` is the step of the checkpoint it goes on from, which is not written again.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        made: Sequence[Change] = (),
+        given: Sequence[Change] = (),
+        resumed_at: int | None = None,
+    ) -> None:
+        self.experiment = experiment
+        self._schedule = experiment.schedule
+        self._given = given
+        self._resumed_at = resumed_at
+        self._step = 0
+        self._end: int | None = None
+        for change in made:
+            self.experiment = apply_change(self.experiment, change.key, change.new)
+        self._happening = {entry.at for entry in self._schedule} | {change.step for change in given}
+        self._clocks = _clocks(self.experiment)
+
+    @property
+    def last(self) -> int:
+        """The last step: `steps`, or earlier where the run was ended, never one that is past."""
+        end = self.experiment.steps if self._end is None else min(self.experiment.steps, self._end)
+        return max(end, self._step)
+
+    def advance(self, t: int) -> list[Change]:
+        """Enter step t: the changes of this step, now made, the scheduled ones first."""
+        self._step = t
+        if t not in self._happening:
+            return []
+        scheduled = [("schedule", key, value) for e in self._schedule if e.at == t for key, value in e.set.items()]
+        given = [(change.source, change.key, change.new) for change in self._given if change.step == t]
+        return [self.change(key, value, source=source) for source, key, value in (*scheduled, *given)]
+
+    def change(self, key: str, value: object, *, source: str) -> Change:
+        """Make a change at the current step. Raises UserError where it is none that a run can make."""
+        before = self.experiment
+        self.experiment = apply_change(before, key, value)
+        self._clocks = _clocks(self.experiment)
+        old, new = (get(experiment.model_dump(), key) for experiment in (before, self.experiment))
+        return Change(self._step, source, key, old, new)
+
+    def end(self, last: int) -> None:
+        """Let the run end at this step, or now if that is past; a later `steps` does not raise it again."""
+        self._end = last if self._end is None else min(last, self._end)
+
+    def due(self, t: int) -> Due:
+        """What is due at step t."""
+        last = t == self.last
+        if not last and all(t % every for every in self._clocks):  # most steps
+            return NOTHING
+        e = self.experiment
+        distances = e.probes.distances if e.probes else None
+        snapshots = [e.snapshots.every, *([e.curvature.every] if e.curvature else [])] if e.snapshots else []
+        rows = last or t % e.log.every == 0
+        at_distances = distances is not None and (last or t % distances.every == 0)
+        snapshot = bool(snapshots) and (last or any(t % every == 0 for every in snapshots))
+        checkpoint = e.checkpoint is not None and (last or (t > 0 and t % e.checkpoint.every == 0))
+        checkpoint = checkpoint and t != self._resumed_at
+        report = rows or at_distances or snapshot or checkpoint or t % e.control.every == 0
+        return Due(rows, at_distances, snapshot, checkpoint, report, last)
+
+
+def _clocks(e: Experiment) -> tuple[int, ...]:
+    """The periods, in steps, at which something may be due."""
+    probes = e.probes.distances if e.probes else None
+    sections = (e.log, e.control, e.snapshots, e.checkpoint, e.curvature, probes)
+    return tuple({section.every for section in sections if section})

@@ -1,0 +1,110 @@
+"""What a walker's own move, a coupling and a probe are: configuration and algorithm in one frozen model.
+
+A kind is a frozen pydantic model whose fields are its keys in the YAML file and whose few methods are its formula.
+What changes while it runs lives in a state that it makes and that is passed back in, so a kind can be replaced by a
+changed copy at any step. Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    State = dict[str, Tensor]
+
+Event = Literal["message", "gradient", "move", "dynamics"]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Period = Annotated[int, Field(ge=1)]
+
+
+class Kind(BaseModel):
+    """One entry of the registry: `name` says which, the other fields are its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    name: str
+
+
+class Dynamics(Kind):
+    """A walker's own move, for all rows of a process at once."""
+
+    lr: Rate = 0.1
+    batch_size: Annotated[int, Field(ge=1)] | None = 100
+    weight_decay: NonNegative = 0.0
+
+    full_batch: ClassVar[bool] = False
+    """Whether the gradient is that of the whole training set."""
+
+    def gradient(self, X: Tensor, grad: Callable[[Tensor], Tensor], state: State, t: int) -> Tensor:
+        """The gradient [K, P] this move uses: `grad(X)`, each row on its own minibatch t, and the weight decay."""
+        g = grad(X)
+        return g.add_(X, alpha=self.weight_decay) if self.weight_decay else g
+
+    @abstractmethod
+    def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
+        """Move the rows `X: [K, P]` in place by their gradients `g: [K, P]`.
+
+        `state` maps a name to rows [K, P]; it is empty before the first step and goes into every checkpoint.
+        """
+
+
+class Sums:
+    """One process's part of the sums of an exchange, and after it the sums over all: one flat buffer, named views."""
+
+    def __init__(self, flat: Tensor, P: int, scalars: Sequence[str]) -> None:
+        self.flat = flat
+        self.vector = flat[:P]
+        self.count = flat[-1]
+        self._scalars = {name: flat[P + i] for i, name in enumerate(scalars)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._scalars[name]
+
+    @classmethod
+    def zeros(cls, like: Tensor, scalars: Sequence[str]) -> Sums:
+        P = like.shape[-1]
+        return cls(like.new_zeros(P + len(scalars) + 1), P, scalars)
+
+
+class Coupling(Kind):
+    """Forces between walkers and center: what happens to rows and center, never how the sums travel."""
+
+    period: Period = 1
+
+    scalars: ClassVar[tuple[str, ...]] = ()
+    """Names of the sums that travel beside the vector."""
+    follows_mean: ClassVar[bool] = False
+    """Whether the center is the mean of the walkers, moved by no force."""
+
+    @abstractmethod
+    def events(self, t: int) -> tuple[Event, ...]:
+        """The order of events in step t; the center moves at its end if there was a message."""
+
+    def state(self, names: Sequence[str], P: int) -> State:
+        """What the coupling remembers between exchanges: name -> [P] of the center, or [K, P] of the walkers."""
+        return {}
+
+    def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
+        """Write this process's part of the sums of rows `X: [K, P]` around the center `c: [P]`; moves nothing."""
+        raise NotImplementedError
+
+    def move(self, X: Tensor, c: Tensor, state: State, t: int) -> None:
+        """Move the rows by their forces, in place."""
+        raise NotImplementedError
+
+    def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
+        """Move the center by the sums over all walkers, in place."""
+        raise NotImplementedError
+
+
+class Probe(Kind):
+    """A first-order measurement made every so many steps."""
+
+    every: Annotated[int, Field(ge=1)] = 10

@@ -1,0 +1,1 @@
+"""Forces between walkers and center: one algorithm, one file."""

@@ -1,0 +1,7 @@
+"""Second-order measurements: the Hessian as an operator, its whole spectrum, and both ends of it."""
+
+from walkers_dist.curvature.extremes import Extremes, extremes
+from walkers_dist.curvature.full import Spectrum, spectrum
+from walkers_dist.curvature.operators import Operator, hessian
+
+__all__ = ["Extremes", "Operator", "Spectrum", "extremes", "hessian", "spectrum"]

@@ -1,0 +1,46 @@
+"""The machine a rank finds itself on: threads, GPUs, and the address the others reach it by."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+
+import torch
+
+
+def set_up_process(threads: int) -> None:
+    """Bound this process's threads (before any tensor work: results are bit-equal only at equal threads) and let it
+    open as many files as it may."""
+    torch.set_num_threads(threads)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def visible_gpus(device: str) -> tuple[str, ...]:
+    """UUIDs of the GPUs this process sees; none where the experiment is for the CPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return ()
+    return tuple(str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count()))
+
+
+def device_of(gpu: str | None) -> torch.device:
+    """The torch device of a GPU given by UUID, made current; the CPU for None."""
+    if gpu is None:
+        return torch.device("cpu")
+    device = torch.device("cuda", visible_gpus("cuda").index(gpu))
+    torch.cuda.set_device(device)
+    return device
+
+
+def be_nice() -> None:
+    """Give way to the walkers on a shared CPU."""
+    os.nice(19)
+
+
+def address_towards(head: str) -> str:
+    """This machine's own address on the interface that routes to the head; loopback for a head on loopback."""
+    family = socket.AF_INET6 if ":" in head else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((head, 9))  # sends nothing: it only asks the routing table
+        return str(probe.getsockname()[0])

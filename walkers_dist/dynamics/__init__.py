@@ -1,0 +1,1 @@
+"""A walker's own move: one algorithm, one file."""

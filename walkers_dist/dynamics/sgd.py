@@ -1,0 +1,47 @@
+"""Stochastic gradient descent with momentum, as `torch.optim.SGD` defines it.
+
+    v_0 = g_0,   v_t = momentum v_{t-1} + (1 - dampening) g_t
+    x <- x - lr v                      (nesterov: x <- x - lr (g + momentum v))
+
+Torch7's `optim.sgd`, which elementary-walkers used, is `dampening` = `momentum`.
+Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), and PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from walkers_dist.config.kinds import Dynamics, Fraction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from walkers_dist.config.kinds import State
+
+
+class SGD(Dynamics):
+    name: Literal["sgd"] = "sgd"
+    momentum: Fraction = 0.5
+    dampening: Fraction = 0.0
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SGD:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError("nesterov needs momentum above 0 and dampening 0")
+        return self
+
+    def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
+        if self.momentum == 0:
+            X.add_(g, alpha=-self.lr)
+            return
+        if "momentum" not in state:
+            state["momentum"] = v = g.clone()
+        else:
+            v = state["momentum"].mul_(self.momentum).add_(g, alpha=1 - self.dampening)
+        if self.nesterov:
+            X.add_(g, alpha=-self.lr).add_(v, alpha=-self.lr * self.momentum)
+        else:
+            X.add_(v, alpha=-self.lr)

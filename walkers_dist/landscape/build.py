@@ -1,0 +1,110 @@
+"""From the configuration to a landscape on a device."""
+
+from __future__ import annotations
+
+import torch
+
+from walkers_dist.config.errors import UserError
+from walkers_dist.config.landscape import CustomLandscape, CustomModel, DataConfig, DigitsConfig, LandscapeConfig
+from walkers_dist.config.landscape import MLPConfig, ModelConfig, NetworkConfig, QuadraticConfig
+from walkers_dist.config.registry import lookup
+from walkers_dist.landscape import data as datasets
+from walkers_dist.landscape.base import Landscape
+from walkers_dist.landscape.data import Data
+from walkers_dist.landscape.losses import CrossEntropy, Loss, SquaredError, UserLoss
+from walkers_dist.landscape.mlp import MLP
+from walkers_dist.landscape.model import Model
+from walkers_dist.landscape.module import ModuleModel
+from walkers_dist.landscape.network import Network
+from walkers_dist.landscape.quadratic import Quadratic
+
+
+def build(
+    config: LandscapeConfig,
+    *,
+    seed: int = 0,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device = "cpu",
+) -> Landscape:
+    """The landscape that a configuration describes. Raises `UserError` where data, model or loss do not fit."""
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    device = torch.device(device)
+    if isinstance(config, NetworkConfig):
+        return _network(config, seed, dtype, device)
+    if isinstance(config, QuadraticConfig):
+        keys = config.model_dump(exclude={"kind"})
+        return Quadratic(**keys, seed=seed, dtype=dtype, device=device)
+    assert isinstance(config, CustomLandscape)
+    return _custom(config, seed, dtype, device)
+
+
+def _network(config: NetworkConfig, seed: int, dtype: torch.dtype, device: torch.device) -> Network:
+    data = datasets.on(_data(config.data, seed), dtype, device)
+    loss = _loss(config.loss)
+    model = _model(config.model, data)
+    return Network(
+        model,
+        loss,
+        data,
+        l2=config.l2,
+        init_std=config.init.std,
+        same_start=config.init.same,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def _data(config: DataConfig, seed: int) -> Data:
+    if isinstance(config, DigitsConfig):
+        data = datasets.digits(seed=seed, train_size=config.train_size, test_size=config.test_size)
+    else:
+        data = datasets.from_user(lookup("data", config.name), config.name, seed, config.args)
+    return datasets.normalized(data, config.normalize) if config.normalize else data
+
+
+def _model(config: ModelConfig, data: Data) -> Model:
+    if isinstance(config, MLPConfig):
+        into = data.x_train[0].numel()
+        return MLP([into, *config.hidden, _outputs(data)], config.activation)
+    assert isinstance(config, CustomModel)
+    net = lookup("model", config.name)
+
+    def make() -> torch.nn.Module:
+        try:
+            return net(**config.args)
+        except TypeError as error:
+            raise UserError(f"landscape.model.args = {config.args}: {error}") from error
+
+    return ModuleModel(make, config.name, data.x_train[:1])
+
+
+def _outputs(data: Data) -> int:
+    """One output per class, or per component of the targets."""
+    y = data.y_train
+    if y.ndim > 1:
+        return y.shape[1]
+    if y.is_floating_point():
+        raise UserError(
+            "landscape.data: targets of shape [N] are real numbers; give them as [N, 1] for a network with one output"
+        )
+    return int(max(y.max(), data.y_test.max())) + 1
+
+
+def _loss(name: str) -> Loss:
+    if ":" in name:
+        return UserLoss(lookup("loss", name), name)
+    return {"cross_entropy": CrossEntropy, "squared_error": SquaredError}[name]()
+
+
+def _custom(config: CustomLandscape, seed: int, dtype: torch.dtype, device: torch.device) -> Landscape:
+    keys = config.model_extra or {}
+    try:
+        landscape = lookup("landscape", config.kind)(seed=seed, dtype=dtype, device=device, **keys)
+    except TypeError as error:
+        raise UserError(f"landscape.kind = {config.kind}: {error}") from error
+    if not isinstance(landscape, Landscape):
+        raise UserError(
+            f"landscape.kind = {config.kind}: it returned a {type(landscape).__name__}, and must return a Landscape"
+        )
+    landscape.seed, landscape.dtype, landscape.device = seed, dtype, device
+    return landscape

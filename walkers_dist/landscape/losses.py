@@ -1,0 +1,132 @@
+"""Losses: a mean over samples of outputs [K, B, C] against targets, with what a hand-written network needs of them.
+
+A loss is made for the outputs it will see; it turns labels into the targets it works with once, so that hard labels,
+soft labels and regression targets are one case.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from walkers_dist.config.errors import UserError
+
+
+class Loss(ABC):
+    def targets(self, y: Tensor, output_shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """What `value` compares with outputs of this shape (one sample's), from the labels or targets of the data."""
+        return y
+
+    @abstractmethod
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean over the samples, [K]."""
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """d value / d outputs, [K, B, C]."""
+        z = outputs.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (g,) = torch.autograd.grad(self.value(z, targets).sum(), z)
+        return g
+
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        """The product `dz: [C', B, C] -> (d2 value / d outputs2) dz` at outputs [1, B, C]."""
+        z = outputs.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (g,) = torch.autograd.grad(self.value(z, targets).sum(), z, create_graph=True)
+        if not g.requires_grad:
+            return torch.zeros_like
+        return lambda dz: torch.stack([torch.autograd.grad(g, z, d[None], retain_graph=True)[0][0] for d in dz])
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """How many samples are classified right, [K]; nan where the targets are no classes."""
+        if targets.is_floating_point() and targets.shape[-1] != outputs.shape[-1]:
+            return outputs.new_full((len(outputs),), torch.nan)
+        answer = targets.argmax(-1) if targets.is_floating_point() else targets
+        return (outputs.argmax(-1) == answer).sum(-1).to(outputs.dtype)
+
+
+def _as_output(y: Tensor, output_shape: Sequence[int], dtype: torch.dtype, *, loss: str) -> Tensor:
+    """Class numbers become unit vectors; targets that are vectors already must have the outputs' shape."""
+    if not y.is_floating_point() and y.ndim == 1 and len(output_shape) == 1:
+        classes, outputs = int(y.max()) + 1, output_shape[0]
+        if classes > outputs:
+            raise UserError(f"landscape.loss = {loss}: labels go up to {classes - 1}, but the model has {outputs} outputs")
+        return F.one_hot(y.long(), outputs).to(dtype)
+    if tuple(y.shape[1:]) != tuple(output_shape):
+        raise UserError(
+            f"landscape.loss = {loss}: targets of shape {['N', *y.shape[1:]]} do not fit outputs of shape "
+            f"{['N', *output_shape]}".replace("'", "")
+        )
+    return y.to(dtype)
+
+
+class CrossEntropy(Loss):
+    """-mean_b sum_c t_bc log softmax(z_b)_c, for hard labels and for probabilities t."""
+
+    def targets(self, y: Tensor, output_shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return _as_output(y, output_shape, dtype, loss="cross_entropy")
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -(targets * outputs.log_softmax(-1)).flatten(1).sum(1) / outputs.shape[1]
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = 1.0 / outputs.shape[1]  # a target sums to one
+        return outputs.softmax(-1).sub_(targets).mul_(weight)
+
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        p = outputs.softmax(-1)
+        weight = 1.0 / outputs.shape[1]
+
+        def product(dz: Tensor) -> Tensor:  # (diag p - p p^T) dz
+            pdz = p * dz
+            return pdz.sub_(p * pdz.sum(-1, keepdim=True)).mul_(weight)
+
+        return product
+
+
+class SquaredError(Loss):
+    """mean_b |z_b - t_b|^2 / 2."""
+
+    def targets(self, y: Tensor, output_shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        self.classes = not y.is_floating_point()
+        return _as_output(y, output_shape, dtype, loss="squared_error")
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().flatten(1).sum(1) / (2 * outputs.shape[1])
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets) / outputs.shape[1]
+
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda dz: dz / outputs.shape[1]
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if not self.classes:
+            return outputs.new_full((len(outputs),), torch.nan)
+        return super().correct(outputs, targets)
+
+
+class UserLoss(Loss):
+    """A user's `function(outputs, targets)`, the mean over samples, called for one point at a time."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], name: str) -> None:
+        self.function, self.name = function, name
+
+    def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        rows = [self.function(z, y) for z, y in zip(outputs, targets.expand(len(outputs), *targets.shape[1:]), strict=True)]
+        value = torch.stack(rows)
+        if value.shape != outputs.shape[:1]:
+            raise UserError(
+                f"landscape.loss = {self.name}: it must return one number, the mean over samples, "
+                f"and returned a tensor of shape {list(rows[0].shape)}"
+            )
+        return value
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.is_floating_point() or targets.shape[1:] != outputs.shape[1:-1]:
+            return outputs.new_full((len(outputs),), torch.nan)
+        return super().correct(outputs, targets)

@@ -1,0 +1,146 @@
+"""The multilayer perceptron, batched over points, with its derivatives written as matrix products.
+
+    z_l = h_{l-1} W_l^T + b_l,  h_l = f(z_l)                         forward
+    dW_l = dz_l^T h_{l-1},  db_l = sum_b dz_l,  dz_{l-1} = (dz_l W_l) f'(z_{l-1})
+
+and the same rules differentiated along V, `R{.}` (Pearlmutter, "Fast exact multiplication by the Hessian", 1994).
+Parameters lie as in `nn.Sequential(Linear, …)`: weight [out, in], then bias [out], layer by layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from walkers_dist.landscape.activations import ACTIVATIONS
+from walkers_dist.landscape.losses import Loss
+from walkers_dist.landscape.model import Bound, Model
+
+Layer = tuple[Tensor, Tensor]
+
+
+class MLP(Model):
+    def __init__(self, sizes: Sequence[int], activation: str = "relu") -> None:
+        self.sizes = tuple(sizes)
+        self.size = sum(out * (into + 1) for into, out in self.shapes)
+        self.output_shape = (self.sizes[-1],)
+        self.width = max(self.sizes[1:])
+        self.activation = ACTIVATIONS[activation]
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        return list(zip(self.sizes, self.sizes[1:], strict=False))
+
+    def layers(self, theta: Tensor) -> list[Layer]:
+        """Views (W: [K, out, in], b: [K, out]) of rows [K, P]."""
+        views, at = [], 0
+        for into, out in self.shapes:
+            W = theta[:, at : at + out * into].unflatten(1, (out, into))
+            b = theta[:, at + out * into : at + out * (into + 1)]
+            views.append((W, b))
+            at += out * (into + 1)
+        return views
+
+    def bind(self, theta: Tensor, grad: Tensor | None = None) -> BoundMLP:
+        return BoundMLP(self, theta, grad)
+
+    def start(self, generator: torch.Generator, std: float | None) -> Tensor:
+        if std is not None:
+            return torch.randn(self.size, generator=generator) * std
+        parts = []
+        for into, out in self.shapes:  # torch.nn.Linear: uniform within 1 / sqrt(fan in), weights and biases
+            u = torch.rand(out * (into + 1), generator=generator)
+            parts.append((2 * u - 1) / math.sqrt(into))
+        return torch.cat(parts)
+
+    def module(self, theta: Tensor) -> nn.Module:
+        modules: list[nn.Module] = [nn.Flatten()]
+        for W, b in self.layers(theta.detach().clone()[None]):
+            linear = nn.utils.skip_init(nn.Linear, W.shape[2], W.shape[1], dtype=theta.dtype, device=theta.device)
+            linear.weight.data, linear.bias.data = W[0].clone(), b[0].clone()
+            modules += [linear, self.activation.module()]
+        return nn.Sequential(*modules[:-1])
+
+    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
+        layers = self.layers(theta.detach().clone()[None])
+        f = self.activation
+        h, first, second = [x.flatten(1)[None]], [], []  # h_{l-1}: [1, B, in];  f', f'' of the hidden layers
+        for W, b in layers[:-1]:
+            z = torch.baddbmm(b[:, None], h[-1], W.mT)
+            saved = z if f.saves_input else f.f(z)
+            h.append(f.f(z) if f.saves_input else saved)
+            first.append(f.first(saved))
+            second.append(f.second(saved) if f.second else None)
+        W, b = layers[-1]
+        z = torch.baddbmm(b[:, None], h[-1], W.mT)
+        curvature = loss.curvature(z, targets[None])
+        dz, dh = [loss.gradient(z, targets[None])], [z]
+        for (W, _), d in zip(reversed(layers[1:]), reversed(first), strict=True):
+            dh.insert(0, dz[0] @ W)
+            dz.insert(0, dh[0] * d)
+
+        def product(V: Tensor) -> Tensor:
+            C, HV = len(V), torch.empty_like(V)
+            v, out = self.layers(V), self.layers(HV)
+            Rh: list[Tensor | None] = [None]  # R{h_{l-1}}: [C, B, in], zero for the inputs
+            Rz: list[Tensor] = []
+            for l, ((W, _), (vW, vb)) in enumerate(zip(layers, v, strict=True)):
+                r = torch.baddbmm(vb[:, None], h[l].expand(C, -1, -1), vW.mT)
+                if (previous := Rh[l]) is not None:
+                    r = r.baddbmm_(previous, W.mT.expand(C, -1, -1))
+                Rz.append(r)
+                if l < len(first):
+                    Rh.append(first[l] * r)
+            Rdz = curvature(Rz[-1])
+            for l in reversed(range(len(layers))):
+                torch.bmm(Rdz.mT, h[l].expand(C, -1, -1), out=out[l][0])
+                torch.sum(Rdz, dim=1, out=out[l][1])
+                if (previous := Rh[l]) is not None:
+                    out[l][0].baddbmm_(dz[l].mT.expand(C, -1, -1), previous)
+                    Rdh = torch.bmm(Rdz, layers[l][0].expand(C, -1, -1))
+                    Rdh = Rdh.baddbmm_(dz[l].expand(C, -1, -1), v[l][0])
+                    Rdz = Rdh.mul_(first[l - 1])
+                    if (curved := second[l - 1]) is not None:
+                        Rdz = Rdz.addcmul_(dh[l - 1] * curved, Rz[l - 1])
+            return HV
+
+        return product
+
+
+class BoundMLP(Bound):
+    def __init__(self, mlp: MLP, theta: Tensor, grad: Tensor | None) -> None:
+        self.f = mlp.activation
+        self.layers = mlp.layers(theta)
+        self.grads = None if grad is None else mlp.layers(grad)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        return self._forward(x.flatten(2), [])
+
+    def _forward(self, h: Tensor, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Outputs; `kept` receives (h_{l-1}, what the activation before layer l saved)."""
+        saved = h
+        for W, b in self.layers[:-1]:
+            kept.append((h, saved))
+            z = torch.baddbmm(b[:, None], h, W.mT)
+            h = self.f.f(z)
+            saved = z if self.f.saves_input else h
+        kept.append((h, saved))
+        W, b = self.layers[-1]
+        return torch.baddbmm(b[:, None], h, W.mT)
+
+    def gradient(self, x: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+        assert self.grads is not None, "bound without a place for gradients"
+        kept: list[tuple[Tensor, Tensor]] = []
+        outputs = self._forward(x.flatten(2), kept)
+        dz = loss.gradient(outputs, targets)
+        for l in reversed(range(len(self.layers))):
+            h, saved = kept[l]
+            dW, db = self.grads[l]
+            torch.bmm(dz.mT, h, out=dW)
+            torch.sum(dz, dim=1, out=db)
+            if l:
+                dz = self.f.backward(torch.bmm(dz, self.layers[l][0]), saved)
+        return outputs

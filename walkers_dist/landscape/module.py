@@ -1,0 +1,134 @@
+"""Any `torch.nn.Module` as a function of its flat parameters, through `torch.func.functional_call`.
+
+Points are taken one at a time: for convolutions on a CPU, and for one point anywhere, that is faster than batching
+over them. Tied parameters count once, frozen ones are left where the module has them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from walkers_dist.config.errors import UserError
+from walkers_dist.landscape.losses import Loss
+from walkers_dist.landscape.model import Bound, Model
+
+
+class ModuleModel(Model):
+    """`make()` builds the module with freshly drawn parameters; `example: [1, …]` is one input.
+
+    Raises `UserError` naming the module where it is no function of its parameters alone (batch norm, dropout).
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], name: str, example: Tensor) -> None:
+        self.make, self.name = make, name
+        self.network = self._place(make(), example)
+        refuse_what_is_no_function(self.network, name)
+        self.shapes = {key: p.shape for key, p in self.network.named_parameters() if p.requires_grad}
+        self.size = sum(prod(shape) for shape in self.shapes.values())
+        if self.size == 0:
+            raise UserError(f"landscape.model.name = {name}: the module has no parameters to train")
+        with torch.no_grad():
+            try:
+                output = self.network(example)
+            except (RuntimeError, ValueError, TypeError) as error:
+                raise UserError(
+                    f"landscape.model.name = {name}: it does not accept inputs of shape "
+                    f"{list(example.shape)}: {error}"
+                ) from error
+        if not isinstance(output, Tensor) or len(output) != 1:
+            raise UserError(f"landscape.model.name = {name}: it must return one tensor, a row for every input")
+        self.output_shape = tuple(output.shape[1:])
+        self.width = 1 << 12
+
+    def _place(self, network: nn.Module, example: Tensor) -> nn.Module:
+        if not isinstance(network, nn.Module):
+            raise UserError(f"landscape.model.name = {self.name}: it returned no torch.nn.Module")
+        dtype = next((p.dtype for p in network.parameters()), torch.float32)
+        real = example.dtype if example.is_floating_point() else dtype
+        return network.to(example.device, real)
+
+    def views(self, row: Tensor) -> dict[str, Tensor]:
+        """The parameters by name, as views of one row [P]."""
+        parts = row.split([prod(shape) for shape in self.shapes.values()])
+        return {key: part.view(shape) for (key, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def call(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self.network, dict(parameters), (x,))
+
+    def bind(self, theta: Tensor, grad: Tensor | None = None) -> BoundModule:
+        return BoundModule(self, theta, grad)
+
+    def start(self, generator: torch.Generator, std: float | None) -> Tensor:
+        if std is not None:
+            return torch.randn(self.size, generator=generator) * std
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            network = self.make()
+        return torch.cat([p.detach().flatten().cpu() for p in network.parameters() if p.requires_grad])
+
+    def module(self, theta: Tensor) -> nn.Module:
+        network = copy.deepcopy(self.network)
+        with torch.no_grad():
+            parameters = dict(network.named_parameters())
+            for key, value in self.views(theta).items():
+                parameters[key].copy_(value)
+        return network
+
+    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
+        point = theta.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            value = loss.value(self.call(self.views(point), x)[None], targets[None]).sum()
+            (g,) = torch.autograd.grad(value, point, create_graph=True)
+        if not g.requires_grad:
+            return torch.zeros_like
+        return lambda V: torch.stack([torch.autograd.grad(g, point, v, retain_graph=True)[0] for v in V])
+
+
+class BoundModule(Bound):
+    def __init__(self, model: ModuleModel, theta: Tensor, grad: Tensor | None) -> None:
+        self.model, self.grad = model, grad
+        self.rows = [
+            {key: view.detach().requires_grad_(grad is not None) for key, view in model.views(row).items()}
+            for row in theta
+        ]
+        if grad is not None:
+            for leaves, g in zip(self.rows, grad, strict=True):
+                for leaf, view in zip(leaves.values(), model.views(g).values(), strict=True):
+                    leaf.grad = view  # backward adds in place
+
+    def outputs(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([self.model.call(row, batch) for row, batch in zip(self.rows, x, strict=True)])
+
+    def gradient(self, x: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+        assert self.grad is not None, "bound without a place for gradients"
+        self.grad.zero_()
+        outputs = []
+        targets = targets.expand(len(x), *targets.shape[1:])
+        for leaves, batch, target in zip(self.rows, x, targets, strict=True):
+            with torch.enable_grad():
+                output = self.model.call(leaves, batch)[None]
+                value = loss.value(output, target[None]).sum()
+            torch.autograd.backward(value, inputs=list(leaves.values()))
+            outputs.append(output.detach()[0])
+        return torch.stack(outputs)
+
+
+def refuse_what_is_no_function(network: nn.Module, name: str) -> None:
+    """Raise `UserError` for modules whose outputs depend on more than parameters and inputs."""
+    for path, module in network.named_modules():
+        kind = type(module).__name__
+        where = f"landscape.model.name = {name}: module {path or 'itself'} ({kind})"
+        running = isinstance(module, nn.modules.batchnorm._NormBase)
+        if running and (isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats):
+            raise UserError(f"{where} keeps running statistics, so the loss is no function of the parameters; use a "
+                            "norm without them (LayerNorm, GroupNorm)")  # fmt: skip
+        rate = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0)
+        if isinstance(rate, int | float) and rate > 0:
+            raise UserError(f"{where} drops at random, so the loss is no function of the parameters; set its rate to 0")

@@ -1,0 +1,1 @@
+"""First-order measurements of where the walkers are."""

@@ -1,0 +1,122 @@
+"""The tables of a run: plain CSV, one writer each, blocks of rows that are whole or absent, also after a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import SupportsFloat, cast
+
+from walkers_dist.config.errors import UserError
+from walkers_dist.records import disk
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "results": (
+        *("step", "epoch", "walker", "lr", "norm"),
+        *("train_loss", "train_grad_norm", "train_accuracy"),
+        *("test_loss", "test_grad_norm", "test_accuracy"),
+        "elapsed",
+    ),
+    "distances": ("step", "a", "b", "distance", "cosine"),
+    "eigenvalues": ("step", "walker", "matrix", "side", "rank", "eigenvalue", "residual"),
+    "events": ("step", "time", "source", "key", "old", "new"),
+}
+
+
+class Table:
+    """A table that this process alone writes.
+
+    Floats are written with `digits` significant digits: 9 keep every bit of a float32, 17 of a float64.
+    Opening makes the file with its header, or cuts the torn line that a kill left.
+    Raises UserError where the file at `path` is another table or cannot be written.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], digits: int = 17) -> None:
+        self.path = Path(path)
+        self.columns = tuple(columns)
+        self._digits = digits
+        self._open()
+
+    def append(self, rows: Sequence[Sequence[object]]) -> None:
+        """Append the whole block in one write; None is an empty cell, a line break in a text becomes a space."""
+        if any(len(row) != len(self.columns) for row in rows):
+            raise ValueError(f"{self.path.name}: a row needs {len(self.columns)} values")
+        disk.append(self._fd, self._encode(rows))
+
+    def sync(self) -> None:
+        """Return when everything appended is on the disk: a kill needs no such care, a power cut does."""
+        os.fsync(self._fd)
+
+    def position(self) -> int:
+        """The length of the table in bytes."""
+        return os.fstat(self._fd).st_size
+
+    def truncate(self, step: int) -> None:
+        """Drop every row with a step >= `step`."""
+        column = self.columns.index("step")
+        self._keep(lambda rows: [int(row[column]) < step for row in rows])
+
+    def drop_last_block(self, keys: Sequence[str] = ("step", "walker")) -> None:
+        """Drop the last row and those before it that agree with it in `keys`: a kill may have left half of them."""
+        columns = [self.columns.index(key) for key in keys]
+
+        def before_last_block(rows: list[list[str]]) -> list[bool]:
+            block = [[row[column] for column in columns] for row in rows]
+            length = next((i for i, key in enumerate(reversed(block)) if key != block[-1]), len(block))
+            return [i < len(block) - length for i in range(len(block))]
+
+        self._keep(before_last_block)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _open(self) -> None:
+        header = self._encode([self.columns])
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
+        found = self.path.read_bytes()
+        if found[: len(header)] != header[: len(found)]:
+            os.close(self._fd)
+            raise UserError(f"{self.path}: is not a table with the columns {', '.join(self.columns)}")
+        whole = disk.whole_lines(found)
+        os.ftruncate(self._fd, len(whole))
+        if not whole:
+            disk.append(self._fd, header)
+
+    def _keep(self, keep: Callable[[list[list[str]]], list[bool]]) -> None:
+        """Rewrite the table with the rows that `keep` says yes to; their text stays as it is."""
+        header, *lines = disk.whole_lines(self.path.read_bytes()).splitlines(keepends=True)
+        kept = keep([next(csv.reader([line.decode()])) for line in lines])
+        if all(kept):
+            return
+        disk.replace(self.path, header + b"".join(line for line, stays in zip(lines, kept, strict=True) if stays))
+        os.close(self._fd)
+        self._open()
+
+    def _encode(self, rows: Sequence[Sequence[object]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self._cell(value) for value in row] for row in rows)
+        return text.getvalue().encode()
+
+    def _cell(self, value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return " ".join(value.splitlines())
+        if isinstance(value, Integral):
+            return str(int(value))
+        return f"{float(cast(SupportsFloat, value)):.{self._digits}g}"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, as texts, without a line that is being written; none where there is no file yet."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    return list(csv.DictReader(io.StringIO(disk.whole_lines(data).decode())))

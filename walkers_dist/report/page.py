@@ -1,0 +1,154 @@
+"""The page: what a run was, how it went and what was measured, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from walkers_dist.api.opened import Run
+from walkers_dist.config.landscape import NetworkConfig
+from walkers_dist.records import disk
+from walkers_dist.report.apart import apart
+from walkers_dist.report.changes import marks
+from walkers_dist.report.facts import METRICS, Best, Final, best, final
+from walkers_dist.report.figure import style
+from walkers_dist.report.html import absent, bars, escape, exact, section, table, tree
+from walkers_dist.report.progress import progress
+from walkers_dist.report.spectrum import edges, histograms
+
+CONTENTS = {
+    "progress": "Loss and accuracy",
+    "distances": "Distances",
+    "edges": "Edges",
+    "spectrum": "Spectrum",
+    "time": "Time",
+    "events": "Events",
+    "plan": "Plan",
+    "configuration": "Configuration",
+}
+PARTS = ("start", "training", "measuring", "analysis", "report")
+EVENTS_SHOWN = 200
+
+
+def write_report(run: Run) -> Path:
+    """Write `report.html` into the run's directory, whole or not at all, and return its path."""
+    started = time.perf_counter()
+    results, events, eigenvalues = run.results, run.events, run.eigenvalues
+    changes, info = marks(events), run.info
+    loss = run.config.landscape.loss if isinstance(run.config.landscape, NetworkConfig) else None
+    with style():
+        body = [
+            _head(run, info, results),
+            progress(results, changes, loss),
+            apart(run.distances, changes),
+            edges(eigenvalues, changes),
+            histograms(eigenvalues),
+        ]
+    timings = {"report": time.perf_counter() - started, **(info.get("timings") or {})}
+    body += [_time(timings), _events(events), _plan(info), _configuration(run.directory.config)]
+    page = run.path / "report.html"
+    disk.replace(page, _document(run.config.name, "\n".join(body)).encode())
+    return page
+
+
+def _document(name: str, body: str) -> str:
+    css = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(name)} · walkers</title>\n<style>\n{css}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame) -> str:
+    config, status = run.config, str(info.get("status", "unknown"))
+    last, top = final(results), best(results)
+    coupling = config.coupling.model_dump(exclude={"name"}, exclude_none=True)
+    detail = ", ".join(f"{key} {value}" for key, value in coupling.items() if config.coupling.name != "none")
+    cards = [
+        _card("Walkers", f"{config.walkers}", f"coupling {config.coupling.name}" + (f": {detail}" if detail else "")),
+        _card("Steps", f"{last.step:,}" if last else "0", f"of {config.steps:,} asked for"),
+        _best_card(top),
+    ]
+    if not results.empty:
+        seconds = float(results["elapsed"].max())
+        if math.isfinite(seconds):
+            rate = f"{last.step / seconds:,.0f} steps per second" if last and seconds > 0 else ""
+            cards.append(_card("Stepping", f"{seconds:.1f} s", rate))
+    error = run.directory.error
+    trouble = f'<pre class="error">{escape(error.read_text(errors="replace"))}</pre>' if error.is_file() else ""
+    links = "".join(f'<a href="#{name}">{escape(word)}</a>' for name, word in CONTENTS.items())
+    return (
+        f'<header><p class="run">{escape(run.path.resolve().name)}</p><h1>{escape(config.name)} '
+        f'<span class="status {escape(status)}">{escape(status)}</span></h1>'
+        f"<nav>{links}</nav></header>{trouble}"
+        f'<section id="facts"><div class="cards">{"".join(cards)}</div>{_final(last)}</section>'
+    )
+
+
+def _card(title: str, value: str, detail: str) -> str:
+    """`value` is HTML already."""
+    return f'<div class="card"><h3>{escape(title)}</h3><strong>{value}</strong><p>{escape(detail)}</p></div>'
+
+
+def _best_card(top: Best | None) -> str:
+    if top is None:
+        return _card("Best", "–", "nothing finite was recorded")
+    return _card(f"Best {top.metric.replace('_', ' ')}", _figure(top.value), f"{top.walker} at step {top.step:,}")
+
+
+def _figure(value: float) -> str:
+    if not math.isfinite(value):
+        return '<span class="none">–</span>'
+    return exact(value, f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}")
+
+
+def _final(last: Final | None) -> str:
+    if last is None:
+        return absent("No step has been recorded.")
+    shown = [metric for metric in METRICS if any(math.isfinite(values[metric]) for _, values in last.rows)]
+    head = [f"at step {last.step:,}", *(metric.replace("_", " ").replace("train", "training") for metric in shown)]
+    rows = [[escape(who), *(_figure(values[metric]) for metric in shown)] for who, values in last.rows]
+    lost = absent(f"Not finite at the last step: {', '.join(last.lost)}.") if last.lost else ""
+    return table(head, rows, numeric=True) + lost
+
+
+def _time(timings: Mapping[str, float | None]) -> str:
+    """Bars of `run.json`'s timings, in the order of a run's life; what was not timed is left out."""
+    known = {name: float(timings[name] or 0.0) for name in sorted(timings, key=_age) if timings[name] is not None}
+    return section("time", "How long each part took", bars(known, "s"))
+
+
+def _age(part: str) -> int:
+    return PARTS.index(part) if part in PARTS else len(PARTS)
+
+
+def _events(events: pd.DataFrame) -> str:
+    if events.empty:
+        return section("events", "Events", absent("Nothing was changed and nothing went wrong."))
+    rows = [
+        [escape("" if pd.isna(cell) else cell) for cell in row]
+        for row in events[["step", "source", "key", "old", "new", "time"]].head(EVENTS_SHOWN).itertuples(index=False)
+    ]
+    more = len(events) - len(rows)
+    note = absent(f"{more:,} more are in events.csv.") if more > 0 else ""
+    return section("events", "Events", table(["step", "source", "key", "old", "new", "time"], rows), note)
+
+
+def _plan(info: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in info.items() if key not in ("status", "timings")}
+    body = tree(rest) if rest else absent("The run recorded no plan and no versions.")
+    return section("plan", "Plan and versions", body)
+
+
+def _configuration(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    body = f"<details><summary>config.yaml, every default written out</summary><pre>{escape(text)}</pre></details>"
+    return section("configuration", "Configuration", body if text else absent("The run has no config.yaml."))

@@ -1,0 +1,59 @@
+"""How a run ends: the analysts finish, the report is drawn, and everybody leaves together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from walkers_dist.config.errors import DONE, INTERRUPTED
+from walkers_dist.distributed import leash
+from walkers_dist.distributed.signals import Received
+from walkers_dist.records.run_directory import RunDirectory
+from walkers_dist.roles.analyst import state_of
+
+POLL = 0.1  # s
+ENDED = ("done", "interrupted", "failed")
+
+
+def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Received) -> int:
+    """The coordinator's last duties after the last step; returns the exit code."""
+    if interrupted:
+        run.update_info(status="interrupted")
+        return INTERRUPTED
+    run.update_info(status="analysing")
+    started = time.perf_counter()
+    while any(state_of(run, number) == "working" for number in range(analysts)):
+        if signals.name:
+            run.update_info(status="interrupted")
+            return INTERRUPTED
+        time.sleep(POLL)
+    analysed = time.perf_counter()
+    note_timings(run, analysis=analysed - started)
+    draw_report(run)
+    note_timings(run, report=time.perf_counter() - analysed)
+    run.update_info(status="done")
+    return DONE
+
+
+def draw_report(run: RunDirectory) -> None:
+    """`walkers report` in a child of its own, so that no rank imports pandas or matplotlib; a failure is only told."""
+    with leash.tie() as keywords, (run.logs / "report.log").open("wb") as log:
+        command = [sys.executable, "-m", "walkers_dist", "report", str(run.path)]
+        child = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, **keywords)
+    if child.returncode == 0:
+        print(f"report: {run.path / 'report.html'}", flush=True)
+    else:
+        print(f"the report could not be drawn, see {run.logs / 'report.log'}", flush=True)
+
+
+def note_timings(run: RunDirectory, **seconds: float) -> None:
+    """Add to how long each part took, over all resumes."""
+    timings = run.read_info().get("timings", {})
+    run.update_info(timings=timings | {part: round(timings.get(part, 0.0) + s, 3) for part, s in seconds.items()})
+
+
+def wait_for_the_end(run: RunDirectory) -> None:
+    """Without a collective: every rank leaves when the coordinator has written that the run has ended."""
+    while run.read_info().get("status") not in ENDED:
+        time.sleep(POLL)

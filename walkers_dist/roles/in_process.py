@@ -1,0 +1,96 @@
+"""All roles in this process, without a group: for notebooks, debuggers and tests; the results are the same."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import torch
+
+from walkers_dist.config.errors import RunFailed
+from walkers_dist.distributed import devices
+from walkers_dist.distributed.channel import LocalChannel
+from walkers_dist.distributed.exchange import LocalExchange, LocalLink
+from walkers_dist.distributed.plan import Plan, Seat
+from walkers_dist.distributed.signals import Received, stop_signals
+from walkers_dist.landscape import build
+from walkers_dist.records.run_directory import RunDirectory
+from walkers_dist.roles.analyst import Analyst
+from walkers_dist.roles.coordinator import ME, Coordinator
+from walkers_dist.roles.ending import conclude, note_timings
+from walkers_dist.roles.loop import walk
+from walkers_dist.roles.preparation import Preparation, enter, first_center, prepare
+from walkers_dist.roles.request import Request
+from walkers_dist.roles.walkers import Walkers
+
+
+def run_in_process(request: Request) -> tuple[RunDirectory, int]:
+    """Run what was asked for here; returns where it lies and its exit code.
+
+    Raises `UserError` before anything is made, `RunFailed` where the run failed.
+    """
+    started = time.time()
+    threads = torch.get_num_threads()
+    preparation = prepare(request)
+    try:
+        devices.set_up_process(preparation.experiment.threads)
+        with stop_signals() as signals:
+            return _run(preparation, request, signals, started)
+    finally:
+        torch.set_num_threads(threads)
+        if preparation.run:
+            preparation.run.release()
+
+
+def _run(preparation: Preparation, request: Request, signals: Received, started: float) -> tuple[RunDirectory, int]:
+    experiment = preparation.experiment
+    gpu = next(iter(devices.visible_gpus(experiment.device)), None)
+    plan = Plan((Seat(0, ME), Seat(1, "walkers", (0, experiment.walkers), 0, gpu)))
+    seat = plan.walkers[0]
+    run = enter(preparation, plan, request.run_dir)
+    try:
+        course = preparation.course()
+        device = devices.device_of(gpu)
+        landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype, device=device)
+        channel, link = LocalChannel(), LocalLink()
+        center = first_center(preparation, experiment.walker_names)
+        walkers = Walkers(
+            process=seat.name,
+            names=seat.walkers,
+            run=run,
+            course=course,
+            landscape=landscape,
+            exchange=LocalExchange(),
+            link=link,
+            channel=channel,
+        )
+        walkers.c.copy_(center)
+        if preparation.checkpoint:
+            walkers.resume(preparation.checkpoint)
+        coordinator = Coordinator(
+            seats=plan.walkers,
+            run=run,
+            course=course,
+            landscape=preparation.landscape,
+            link=link,
+            channel=channel,
+            signals=signals,
+            center=center,
+            begin=preparation.begin,
+            state=preparation.state,
+        )
+        note_timings(run, start=time.time() - started)
+        walk(course, [walkers, coordinator], preparation.begin)
+        note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
+        if not coordinator.interrupted and experiment.analysts:
+            run.update_info(status="analysing")
+            analysing = time.perf_counter()
+            Analyst(run, 0, 1, device).work()
+            note_timings(run, analysis=time.perf_counter() - analysing)
+        return run, conclude(run, 0, bool(coordinator.interrupted), signals)
+    except BaseException as error:
+        run.fail(f"{socket.gethostname()}: {type(error).__name__}: {error}")
+        run.update_info(status="failed")
+        if isinstance(error, RunFailed):
+            raise RunFailed(f"{error} (see {run.error})") from error
+        raise

@@ -1,0 +1,57 @@
+"""A line that says where the run stands: moving in a terminal, one every tenth of the way elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+
+REFRESH = 0.2  # s
+
+
+class Progress:
+    def __init__(self, begin: int) -> None:
+        self._begin, self._started = begin, time.monotonic()
+        self._moving = sys.stdout.isatty()
+        self._shown = 0.0
+        self._tenth = -1
+
+    def show(self, t: int, last: int, losses: Mapping[str, float], measuring: float) -> None:
+        """`losses` by walker; `measuring` is the share of the time that went into rows."""
+        now = time.monotonic()
+        tenth = 10 * t // max(last, 1)
+        if self._moving:
+            if now - self._shown < REFRESH and t < last:
+                return
+        elif tenth == self._tenth:
+            return
+        self._shown, self._tenth = now, tenth
+        line = self._line(t, last, losses, measuring, now - self._started)
+        if self._moving:
+            width = shutil.get_terminal_size().columns - 1
+            print("\r" + line[:width].ljust(width), end="", flush=True)
+        else:
+            print(line, flush=True)
+
+    def _line(self, t: int, last: int, losses: Mapping[str, float], measuring: float, seconds: float) -> str:
+        rate = (t - self._begin) / max(seconds, 1e-9)
+        walkers = {name: loss for name, loss in losses.items() if name != "center"}
+        best = min(walkers, key=lambda name: (walkers[name] != walkers[name], walkers[name]))
+        parts = [f"step {t:>{len(str(last))}}/{last}", f"{rate:.0f} steps/s"]
+        if "center" in losses:
+            parts.append(f"loss center {losses['center']:.4g}")
+        parts += [f"best {best} {walkers[best]:.4g}", f"measuring {100 * measuring:.0f} %"]
+        if rate > 0:
+            parts.append(f"{_duration((last - t) / rate)} left")
+        return "  ".join(parts)
+
+    def done(self) -> None:
+        if self._moving:
+            print(flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{s:02d}" if hours else f"{minutes}:{s:02d}"

@@ -1,0 +1,232 @@
+"""The walkers of one process: rows of a matrix that move by their dynamics and by the forces of their coupling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from walkers_dist.config.course import Change, Course, Due
+from walkers_dist.config.kinds import Sums
+from walkers_dist.coupling.rows import keep_finite_rows
+from walkers_dist.distributed.channel import Channel
+from walkers_dist.distributed.exchange import CENTER_AT_REPORTS, Exchange, Link
+from walkers_dist.landscape import Landscape
+from walkers_dist.records.background import BackgroundWriter
+from walkers_dist.records.checkpoints import Checkpoint, write_checkpoint
+from walkers_dist.records.run_directory import RunDirectory
+from walkers_dist.records.snapshots import write_snapshot
+
+if TYPE_CHECKING:
+    from walkers_dist.config.kinds import State
+
+Written = tuple[str, int, str, int]  # snapshot | checkpoint, step, SHA-256, bytes
+COUPLING = "coupling"
+"""The name under which what the coupling remembers of the center goes into a checkpoint."""
+
+
+def center_at_exchanges(course: Course, P: int) -> bool:
+    """Whether the coordinator receives the center after every exchange; else at the reports that need it."""
+    return not course.experiment.coupling.follows_mean and P <= CENTER_AT_REPORTS
+
+
+def center_at_report(course: Course, P: int, due: Due) -> bool:
+    """Whether the coordinator receives the center at this report."""
+    needed = due.rows or due.distances or due.snapshot or due.checkpoint
+    return needed and course.experiment.has_center and not center_at_exchanges(course, P)
+
+
+class Walkers:
+    """`X: [K, P]` are the rows of this process, `c: [P]` its replica of the center."""
+
+    def __init__(
+        self,
+        *,
+        process: str,
+        names: Sequence[str],
+        run: RunDirectory,
+        course: Course,
+        landscape: Landscape,
+        exchange: Exchange,
+        link: Link | None,
+        channel: Channel,
+    ) -> None:
+        self.process, self.names = process, list(names)
+        self.run, self.course, self.landscape = run, course, landscape
+        self.exchange, self.link, self.channel = exchange, link, channel
+        dynamics, coupling = course.experiment.dynamics, course.experiment.coupling
+        self.X = torch.stack([landscape.start(name) for name in self.names])
+        self.c = self.X.new_zeros(landscape.size)
+        self.state: State = {}
+        self.memory = coupling.state(self.names, landscape.size)
+        self.sums = Sums.zeros(self.X, coupling.scalars)
+        self._minibatch = landscape.minibatches(self.names, None if dynamics.full_batch else dynamics.batch_size)
+        self._writer: BackgroundWriter[Written] = BackgroundWriter()
+        self._staging: Tensor | None = None
+        self.elapsed = self.measuring = 0.0
+        self._since = time.perf_counter()
+
+    # ---- a step -----------------------------------------------------------------------------------------------
+
+    def step(self, t: int) -> None:
+        dynamics, coupling = self.course.experiment.dynamics, self.course.experiment.coupling
+        X, c, exchanged = self.X, self.c, False
+        g = X
+        for event in coupling.events(t):
+            if event == "gradient":
+                g = dynamics.gradient(X, lambda X: self._minibatch(X, t), self.state, t)
+            elif event == "dynamics":
+                dynamics.move(X, g, self.state, t)
+            elif event == "move":
+                coupling.move(X, c, self.memory, t)
+            elif event == "message":
+                coupling.message(X, c, self.memory, t, self.sums)
+                self.exchange.start(self.sums.flat)
+                exchanged = True
+        if exchanged:
+            self.exchange.finish()
+            if self.link:
+                self.link.settle()
+            coupling.center(c, self.sums, self.memory, t)
+            if self.link and center_at_exchanges(self.course, len(c)):
+                self.link.send(c)
+
+    # ---- a report ---------------------------------------------------------------------------------------------
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        pass
+
+    @torch.no_grad()
+    def report(self, t: int, due: Due) -> None:
+        started = time.perf_counter()
+        if due.rows or due.distances or due.snapshot or due.checkpoint:
+            self._find_center()
+        if self.link and center_at_report(self.course, len(self.c), due):
+            self.link.settle()
+            self.link.send(self.c)
+        tensors: dict[str, Tensor] = {"finite": self.X.sum(dim=1).isfinite().cpu()}
+        if due.rows:
+            tensors["rows"] = self._figures(self.X, self.names)
+            if self.course.experiment.has_center:
+                tensors["center"] = self._figures(self.c[None], None)
+        if due.distances:
+            tensors["X"] = self.X.cpu()
+        self.measuring += time.perf_counter() - started
+        if due.snapshot:
+            self._write_snapshot(t)
+        if due.checkpoint:
+            self._write_checkpoint(t)
+        self.elapsed += time.perf_counter() - self._since
+        self._since = time.perf_counter()
+        self.channel.send(tensors, self._note())
+
+    def hear(self) -> None:
+        waited = time.perf_counter()
+        last = self.channel.hear().get("last")
+        self._since += time.perf_counter() - waited  # a pause is an answer held back
+        if last is not None:
+            self.course.end(last)
+
+    def close(self) -> None:
+        """The closing report: what was still being written after the last step."""
+        self._writer.close()
+        self.channel.send({}, self._note())
+        if self.link:
+            self.link.settle()
+        self.channel.settle()
+
+    def _note(self) -> dict[str, Any]:
+        return {
+            "written": self._writer.finished(),
+            "checksum": checksum(self.c),
+            "elapsed": self.elapsed,
+            "measuring": self.measuring,
+        }
+
+    def _find_center(self) -> None:
+        """Where no force moves the center, it is the mean of the walkers that are finite."""
+        if not self.course.experiment.coupling.follows_mean or not self.course.experiment.has_center:
+            return
+        mean = Sums.zeros(self.X, ())
+        keep_finite_rows(self.X.clone(), mean)
+        self.exchange.start(mean.flat)
+        self.exchange.finish()
+        if self.link:
+            self.link.settle()
+        torch.div(mean.vector, mean.count.clamp(min=1), out=self.c)
+
+    def _figures(self, theta: Tensor, walkers: Sequence[str] | None) -> Tensor:
+        """norm, then loss, gradient norm and accuracy on training and test data: [K, 7], float64, on the CPU.
+
+        Without walkers it is the center, on this process's share of the data and then summed over all processes.
+        """
+        columns = [theta.norm(dim=1)]
+        for split in ("train", "test"):
+            if split not in self.landscape.splits:
+                columns += [theta.new_full((len(theta),), torch.nan)] * 3
+                continue
+            share = (0, 1) if walkers else (self.exchange.place, self.exchange.places)
+            sums = self.landscape.sums(theta, split=split, walkers=walkers, share=share)
+            if not walkers:
+                self.exchange.start(sums)
+                self.exchange.finish()
+            figures = self.landscape.figures(theta, sums)
+            columns += [figures.loss, figures.grad_norm, figures.accuracy]
+        return torch.stack(columns, dim=1).double().cpu()
+
+    # ---- what is written --------------------------------------------------------------------------------------
+
+    def _write_snapshot(self, t: int) -> None:
+        self._writer.drain()  # one staging buffer
+        if self._staging is None:
+            self._staging = torch.empty_like(self.X, device="cpu", pin_memory=self.X.is_cuda)
+        points = dict(zip(self.names, self._staging.copy_(self.X), strict=True))
+
+        def write() -> Written:
+            digest = write_snapshot(self.run, t, self.process, points)
+            return "snapshot", t, digest.sha256, digest.size
+
+        self._writer.submit(write)
+
+    def _write_checkpoint(self, t: int) -> None:
+        state = {name: {key: v.clone() for key, v in named.items()} for name, named in self.state_dict().items()}
+
+        def write() -> Written:
+            digest = write_checkpoint(self.run, t, self.process, state)
+            return "checkpoint", t, digest.sha256, digest.size
+
+        self._writer.submit(write)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """All that a resume needs of these walkers: walker -> name -> tensor."""
+        rows = {"x": self.X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
+        rows |= {f"coupling.{key}": v for key, v in self.memory.items() if v.ndim == 2}
+        named = {name: {key: v[k] for key, v in rows.items()} for k, name in enumerate(self.names)}
+        of_center = {key: v for key, v in self.memory.items() if v.ndim == 1}
+        return {**named, COUPLING: of_center} if of_center and self.exchange.place == 0 else named
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Take up the state of these walkers from a checkpoint, whichever processes wrote it."""
+        shared = [COUPLING] if COUPLING in checkpoint.walkers else []
+        self.load_state_dict(checkpoint.tensors([*self.names, *shared]))
+
+    def load_state_dict(self, named: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """The inverse of `state_dict`, for any set of walkers."""
+        for key in named[self.names[0]]:
+            rows = torch.stack([named[name][key] for name in self.names]).to(self.X)
+            if key == "x":
+                self.X.copy_(rows)
+            elif key.startswith("dynamics."):
+                self.state[key.removeprefix("dynamics.")] = rows
+            else:
+                self.memory[key.removeprefix("coupling.")] = rows
+        for key, value in named.get(COUPLING, {}).items():
+            self.memory[key] = value.to(self.X)
+
+
+def checksum(c: Tensor) -> int:
+    """A sum over the bits of a replica: equal replicas have equal ones."""
+    return int(c.view(torch.int32).sum(dtype=torch.int64))
