@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run", metavar="RUN", help="a run directory")
     resume.add_argument("overrides", metavar="key=value", nargs="*", help="keys that may change at a resume")
     resume.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
+    for command in (run, resume):
+        command.add_argument("--no-report", action="store_true", help="draw no report at the end")
 
     report = add("report", "draw the pictures of a run into its report.html", _report)
     report.add_argument("run", metavar="RUN", help="a run directory")
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from walkers_dist.roles.request import Request
 
-    request = Request(options.config, tuple(options.overrides), options.run_dir)
+    request = Request(options.config, tuple(options.overrides), options.run_dir, report=not options.no_report)
     if options.dry_run:
         from walkers_dist.roles.dry_run import print_plan
 
@@ -97,7 +99,8 @@ def _run(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     from walkers_dist.roles.request import Request
 
-    return _start(Request(overrides=tuple(options.overrides), resume=options.run), options.in_process)
+    request = Request(overrides=tuple(options.overrides), resume=options.run, report=not options.no_report)
+    return _start(request, options.in_process)
 
 
 def _start(request: Request, in_process: bool) -> int:

@@ -34,6 +34,7 @@ STYLE: dict[str, object] = {
     "axes.labelcolor": INK,
     "axes.unicode_minus": True,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 11,
@@ -112,7 +113,9 @@ def step_axis(axes: Axes, steps: Sequence[float] | np.ndarray) -> None:
     low, high = float(np.min(steps)), float(np.max(steps))
     room = 0.015 * (high - low) or 1.0
     axes.set_xlim(low - room, high + room)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True) if high > low else FixedLocator([low]))
+    axes.xaxis.set_major_locator(
+        MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]) if high > low else FixedLocator([low])
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
 
 
@@ -125,9 +128,9 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    opening = f'<svg viewBox="\\1" role="img" aria-label="{label}">'
-    svg = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', opening, svg, count=1)
+    svg = re.sub(r"<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    svg = f'<svg {box[0] if box else ""} role="img" aria-label="{label}">' + svg[svg.index(">") + 1 :]
     svg = svg.replace("xlink:href=", "href=")
     wanted = {first or second for first, second in re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", svg)}
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in wanted else "", svg)

@@ -16,7 +16,7 @@ POLL = 0.1  # s
 ENDED = ("done", "interrupted", "failed")
 
 
-def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Received) -> int:
+def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Received, report: bool) -> int:
     """The coordinator's last duties after the last step; returns the exit code."""
     if interrupted:
         run.update_info(status="interrupted")
@@ -30,8 +30,9 @@ def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Recei
         time.sleep(POLL)
     analysed = time.perf_counter()
     note_timings(run, analysis=analysed - started)
-    draw_report(run)
-    note_timings(run, report=time.perf_counter() - analysed)
+    if report:
+        draw_report(run)
+        note_timings(run, report=time.perf_counter() - analysed)
     run.update_info(status="done")
     return DONE
 

@@ -87,7 +87,7 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
             analysing = time.perf_counter()
             Analyst(run, 0, 1, device).work()
             note_timings(run, analysis=time.perf_counter() - analysing)
-        return run, conclude(run, 0, bool(coordinator.interrupted), signals)
+        return run, conclude(run, 0, bool(coordinator.interrupted), signals, request.report)
     except BaseException as error:
         run.fail(f"{socket.gethostname()}: {type(error).__name__}: {error}")
         run.update_info(status="failed")

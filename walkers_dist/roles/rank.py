@@ -77,7 +77,7 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
             run = preparation.run
             assert run is not None
             guard = Guard(run, ME)
-            return guard.play(lambda: _lead(world, start, plan, guard, preparation, signals, started))
+            return guard.play(lambda: _lead(world, start, plan, guard, preparation, request, signals, started))
     except UserError as error:
         if preparation and preparation.run and not request.resume:
             preparation.run.remove()
@@ -94,6 +94,7 @@ def _lead(
     plan: Plan,
     guard: Guard,
     preparation: Preparation,
+    request: Request,
     signals: Received,
     started: float,
 ) -> int:
@@ -118,7 +119,7 @@ def _lead(
         note_timings(run, start=time.time() - started)
         walk(course, [coordinator], preparation.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
-        return conclude(run, len(plan.analysts), bool(coordinator.interrupted), signals)
+        return conclude(run, len(plan.analysts), bool(coordinator.interrupted), signals, request.report)
 
 
 def _publish(preparation: Preparation, request: Request, store: dist.Store, roster: list[Entry]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ class Request:
     """Where a new run lies; by default in `runs/`, named after the experiment and the time."""
     resume: str | None = None
     """The run to go on with, instead of a configuration."""
+    report: bool = True
+    """Whether the report is drawn at the end."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
