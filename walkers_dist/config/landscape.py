@@ -28,11 +28,13 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     name: str
-    normalize: Literal["train", "split"] = "train"
+    normalize: Literal["train", "split"] | None = None
+    """One mean and standard deviation for all inputs: of the training part, or of each part its own."""
 
 
 class DigitsConfig(DataConfig):
     name: Literal["digits"] = "digits"
+    normalize: Literal["train", "split"] | None = "train"
     train_size: DigitsSize | None = 1000
     test_size: DigitsSize | None = None
 
@@ -45,7 +47,7 @@ class DigitsConfig(DataConfig):
 
 
 class CustomData(DataConfig):
-    """`load(seed=…, **args)`, named by its import path."""
+    """`load(seed=…, **args)`, named by its import path; what it returns is not normalized unless asked."""
 
     args: dict[str, object] = {}
 

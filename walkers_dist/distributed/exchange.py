@@ -57,6 +57,9 @@ class Link(Protocol):
     def settle(self) -> None:
         """Return once the center that was sent may be changed."""
 
+    def drain(self) -> None:
+        """Return once everything that was sent has left."""
+
     def receive(self, c: Tensor) -> None: ...
 
 
@@ -70,6 +73,9 @@ class LocalLink:
         self._center = c
 
     def settle(self) -> None:
+        pass
+
+    def drain(self) -> None:
         pass
 
     def receive(self, c: Tensor) -> None:
@@ -88,14 +94,14 @@ class GroupLink:
         self._sending: Future[None] | None = None
 
     def send(self, c: Tensor) -> None:
-        self.settle()
+        self.drain()
         if c.is_cuda:
             self._send_from_gpu(c)
         else:
             self._work = self.group.send([c], 0, 0)
 
     def _send_from_gpu(self, c: Tensor) -> None:
-        """Copy to pinned memory behind the kernels in flight; a thread waits for that and sends."""
+        """Copy to pinned memory behind the kernels in flight; a thread waits for that and sends the copy."""
         if self._pinned is None:
             self._pinned = torch.empty(c.shape, dtype=c.dtype, pin_memory=True)
             self._thread = ThreadPoolExecutor(1, "link")
@@ -110,10 +116,13 @@ class GroupLink:
         assert self._thread is not None
         self._sending = self._thread.submit(send)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
+        self.settle()
         if self._sending is not None:
             self._sending.result()
             self._sending = None
+
+    def settle(self) -> None:
         if self._work is not None:
             wait(self._work)
             self._work = None

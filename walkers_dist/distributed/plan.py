@@ -104,7 +104,10 @@ def make_plan(
 
     Raises `UserError` with both numbers where ranks or GPUs are too few.
     """
-    free = {entry.host: list(dict.fromkeys(g for e in roster if e.host == entry.host for g in e.gpus)) for entry in roster}
+    free: dict[str, list[str]] = {}
+    for entry in roster:
+        pool = free.setdefault(entry.host, [])
+        pool += [gpu for gpu in entry.gpus if gpu not in pool]
     seen = {(e.host, gpu) for e in roster[1:] for gpu in e.gpus}
     gpus = sum((host, gpu) in seen for host, pool in free.items() for gpu in pool)
     processes = processes_for(walkers, per_process, gpus, device)

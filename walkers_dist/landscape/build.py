@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.config.landscape import CustomLandscape, CustomModel, DataConfig, DigitsConfig, LandscapeConfig
-from walkers_dist.config.landscape import MLPConfig, ModelConfig, NetworkConfig, QuadraticConfig
+from walkers_dist.config.landscape import (
+    CustomData,
+    CustomLandscape,
+    CustomModel,
+    DataConfig,
+    DigitsConfig,
+    LandscapeConfig,
+    MLPConfig,
+    ModelConfig,
+    NetworkConfig,
+    QuadraticConfig,
+)
 from walkers_dist.config.registry import lookup
 from walkers_dist.landscape import data as datasets
 from walkers_dist.landscape.base import Landscape
 from walkers_dist.landscape.data import Data
-from walkers_dist.landscape.losses import CrossEntropy, Loss, SquaredError, UserLoss
+from walkers_dist.landscape.losses import Loss, UserLoss
 from walkers_dist.landscape.mlp import MLP
 from walkers_dist.landscape.model import Model
 from walkers_dist.landscape.module import ModuleModel
@@ -58,7 +70,8 @@ def _data(config: DataConfig, seed: int) -> Data:
     if isinstance(config, DigitsConfig):
         data = datasets.digits(seed=seed, train_size=config.train_size, test_size=config.test_size)
     else:
-        data = datasets.from_user(lookup("data", config.name), config.name, seed, config.args)
+        assert isinstance(config, CustomData)
+        data = datasets.from_user(_named("landscape.data.name", "data", config.name), config.name, seed, config.args)
     return datasets.normalized(data, config.normalize) if config.normalize else data
 
 
@@ -67,7 +80,7 @@ def _model(config: ModelConfig, data: Data) -> Model:
         into = data.x_train[0].numel()
         return MLP([into, *config.hidden, _outputs(data)], config.activation)
     assert isinstance(config, CustomModel)
-    net = lookup("model", config.name)
+    net = _named("landscape.model.name", "model", config.name)
 
     def make() -> torch.nn.Module:
         try:
@@ -90,16 +103,22 @@ def _outputs(data: Data) -> int:
     return int(max(y.max(), data.y_test.max())) + 1
 
 
+def _named(key: str, category: str, name: str) -> Any:
+    try:
+        return lookup(category, name)
+    except UserError as error:
+        raise UserError(f"{key} = {error}") from error.__cause__
+
+
 def _loss(name: str) -> Loss:
-    if ":" in name:
-        return UserLoss(lookup("loss", name), name)
-    return {"cross_entropy": CrossEntropy, "squared_error": SquaredError}[name]()
+    found = _named("landscape.loss", "loss", name)
+    return UserLoss(found, name) if ":" in name else found()
 
 
 def _custom(config: CustomLandscape, seed: int, dtype: torch.dtype, device: torch.device) -> Landscape:
     keys = config.model_extra or {}
     try:
-        landscape = lookup("landscape", config.kind)(seed=seed, dtype=dtype, device=device, **keys)
+        landscape = _named("landscape.kind", "landscape", config.kind)(seed=seed, dtype=dtype, device=device, **keys)
     except TypeError as error:
         raise UserError(f"landscape.kind = {config.kind}: {error}") from error
     if not isinstance(landscape, Landscape):

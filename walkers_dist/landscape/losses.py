@@ -54,7 +54,9 @@ def _as_output(y: Tensor, output_shape: Sequence[int], dtype: torch.dtype, *, lo
     if not y.is_floating_point() and y.ndim == 1 and len(output_shape) == 1:
         classes, outputs = int(y.max()) + 1, output_shape[0]
         if classes > outputs:
-            raise UserError(f"landscape.loss = {loss}: labels go up to {classes - 1}, but the model has {outputs} outputs")
+            raise UserError(
+                f"landscape.loss = {loss}: labels go up to {classes - 1}, but the model has {outputs} outputs"
+            )
         return F.one_hot(y.long(), outputs).to(dtype)
     if tuple(y.shape[1:]) != tuple(output_shape):
         raise UserError(
@@ -117,7 +119,8 @@ class UserLoss(Loss):
         self.function, self.name = function, name
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        rows = [self.function(z, y) for z, y in zip(outputs, targets.expand(len(outputs), *targets.shape[1:]), strict=True)]
+        targets = targets.expand(len(outputs), *targets.shape[1:])
+        rows = [self.function(z, y) for z, y in zip(outputs, targets, strict=True)]
         value = torch.stack(rows)
         if value.shape != outputs.shape[:1]:
             raise UserError(

@@ -30,10 +30,10 @@ def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Recei
         time.sleep(POLL)
     analysed = time.perf_counter()
     note_timings(run, analysis=analysed - started)
+    run.update_info(status="done")  # the others leave now, and the report says so
     if report:
         draw_report(run)
         note_timings(run, report=time.perf_counter() - analysed)
-    run.update_info(status="done")
     return DONE
 
 

@@ -52,6 +52,7 @@ class Preparation:
     run: RunDirectory | None = None
     folder: Path | None = None
     """Where the configuration of a new run lies: the user's own modules may lie beside it."""
+    entered: bool = False
 
     def course(self) -> Course:
         resumed_at = self.begin if self.checkpoint else None
@@ -77,7 +78,7 @@ def _new(request: Request) -> Preparation:
 def _checked_landscape(experiment: Experiment) -> Landscape:
     landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
     landscape.steps_per_epoch(experiment.dynamics.batch_size)
-    if isinstance(landscape, Quadratic):
+    if isinstance(landscape, Quadratic) and not getattr(experiment.dynamics, "momentum", 0):
         h = float(landscape.h.abs().max())
         warning = stability_warning(experiment.coupling, experiment.dynamics.lr, h, experiment.walkers)
         if warning:
@@ -89,6 +90,14 @@ def _resume(request: Request) -> Preparation:
     assert request.resume is not None
     run = run_directory.open(request.resume)
     run.claim()
+    try:
+        return _resume_claimed(run, request)
+    except BaseException:
+        run.release()
+        raise
+
+
+def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     experiment = experiment_of(run)
     changes = [merge.split(word) for word in request.overrides]
     for key, value in changes:
@@ -129,8 +138,14 @@ def _try(preparation: Preparation) -> None:
 
 
 def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirectory:
-    """Make the run directory, or cut the one of a resume back to its checkpoint; owned from here on."""
+    """Make the run directory, or cut the one of a resume back to its checkpoint; owned from here on.
+
+    Entered already, for a roster that has changed since, it only notes the new plan.
+    """
     experiment = preparation.experiment
+    if preparation.entered and preparation.run:
+        preparation.run.update_info(**_facts(experiment, plan, preparation))
+        return preparation.run
     if preparation.run is None:
         explicit = Path(run_dir).expanduser().absolute() if run_dir else None
         run = run_directory.create(Path("runs").absolute(), experiment.name, datetime.now(), explicit)
@@ -144,6 +159,7 @@ def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirec
     run.config.write_text(dump(experiment), encoding="utf-8")
     run.logs.mkdir(exist_ok=True)
     run.update_info(**_facts(experiment, plan, preparation))
+    preparation.entered = True
     return run
 
 

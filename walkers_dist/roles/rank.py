@@ -39,6 +39,7 @@ from walkers_dist.roles.request import Request
 from walkers_dist.roles.supervisor import supervise
 from walkers_dist.roles.walkers import Walkers
 
+PATIENCE = 30.0  # s that a file another node wrote may take to come into sight
 RUN_KEY = "run"
 """Under this key the launcher's store remembers the run directory, for ranks that are started again."""
 
@@ -54,10 +55,29 @@ def run_rank(world: World, request: Request, started: float) -> int:
     seat = plan.seats[world.rank]
     if seat.role == "spare":
         return DONE
-    guard = Guard(RunDirectory(start.published["run"]), seat.name)
+    run = RunDirectory(Path(start.published["run"]))
+    if not _comes_into_sight(run):
+        print(
+            f"walkers: {seat.name} on {mine.host} does not see {run.path}: a run directory must lie on a file system "
+            "that all ranks share",
+            file=sys.stderr,
+            flush=True,
+        )
+        return FAILED
+    guard = Guard(run, seat.name)
     if seat.role == "analyst":
         return _analyse(world, plan, seat, guard)
     return guard.play(lambda: _walk(world, start, plan, seat, guard))
+
+
+def _comes_into_sight(run: RunDirectory) -> bool:
+    """Whether this rank sees the run directory, which another node may have made a moment ago."""
+    deadline = time.monotonic() + PATIENCE
+    while not run.info.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 # ---- coordinator ----------------------------------------------------------------------------------------------
@@ -132,7 +152,7 @@ def _publish(preparation: Preparation, request: Request, store: dist.Store, rost
         analysts=experiment.analysts,
         device=experiment.device,
     )
-    run = preparation.run if preparation.run and not request.resume else enter(preparation, plan, request.run_dir)
+    run = enter(preparation, plan, request.run_dir)
     store.set(RUN_KEY, str(run.path))
     return {
         "plan": plan.to_json(),

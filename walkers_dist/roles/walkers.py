@@ -135,7 +135,7 @@ class Walkers:
         self._writer.close()
         self.channel.send({}, self._note())
         if self.link:
-            self.link.settle()
+            self.link.drain()
         self.channel.settle()
 
     def _note(self) -> dict[str, Any]:

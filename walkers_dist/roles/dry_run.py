@@ -1,0 +1,104 @@
+"""`--dry-run`: check everything, and say what a run would be: processes, bytes per exchange, memory, products."""
+
+from __future__ import annotations
+
+import torch
+
+from walkers_dist.config.schema import Experiment
+from walkers_dist.distributed import devices
+from walkers_dist.distributed.plan import Entry, Plan, make_plan, processes_for
+from walkers_dist.landscape import Landscape
+from walkers_dist.roles.preparation import prepare
+from walkers_dist.roles.request import Request
+
+COPIES = 6
+"""Of its rows, that a walker process holds at most besides the rows and their gradient, a snapshot's included."""
+BASIS = 60
+"""Vectors that the search for extreme eigenvalues keeps."""
+
+
+def print_plan(request: Request) -> None:
+    """Print the plan of a run on this machine. Raises `UserError` as the run would."""
+    preparation = prepare(request)
+    experiment, landscape = preparation.experiment, preparation.landscape
+    plan = plan_here(experiment)
+    print(f"{experiment.name}: {experiment.walkers} walkers, {experiment.steps} steps, {landscape.size} parameters")
+    memory = peak_memory(experiment, landscape, plan)
+    for seat in plan.seats:
+        where = f"GPU {seat.gpu}" if seat.gpu else "CPU, niced" if seat.role == "analyst" else "CPU"
+        print(f"  {seat.name:<16} {where:<12} {_bytes(memory[seat.role])} of tensors at its peak")
+    print(f"  every exchange: {_bytes(bytes_per_exchange(experiment, landscape))} per process, {_carrier(plan)}")
+    if experiment.curvature:
+        products = products_per_point(experiment, landscape.size)
+        print(f"  curvature: about {products} Hessian-vector products at each of {_points(experiment)} points")
+
+
+def plan_here(experiment: Experiment) -> Plan:
+    """The plan that `walkers run` would make on this machine."""
+    gpus = devices.visible_gpus(experiment.device)
+    processes = processes_for(experiment.walkers, experiment.walkers_per_process, len(gpus), experiment.device)
+    ranks = 1 + processes + experiment.analysts
+    return make_plan(
+        [Entry("here", gpus, str(rank)) for rank in range(ranks)],
+        walkers=experiment.walkers,
+        per_process=experiment.walkers_per_process,
+        analysts=experiment.analysts,
+        device=experiment.device,
+    )
+
+
+def bytes_per_exchange(experiment: Experiment, landscape: Landscape) -> int:
+    """What one process puts into an `all_reduce`: the vector, the coupling's scalars, the count."""
+    if experiment.coupling.follows_mean:
+        return 0
+    return (landscape.size + len(experiment.coupling.scalars) + 1) * landscape.dtype.itemsize
+
+
+def peak_memory(experiment: Experiment, landscape: Landscape, plan: Plan) -> dict[str, int]:
+    """Bytes of tensors at the peak of each role: parameters and data, without the libraries (some 200 MB, shared)."""
+    P, one = landscape.size, landscape.size * landscape.dtype.itemsize
+    rows = max(len(seat.walkers) for seat in plan.walkers)
+    data = data_bytes(landscape)
+    every_point = (experiment.walkers + 1) * P * 8 if experiment.probes else 0
+    wanted = experiment.curvature
+    dense = 3 * P * P * 8 if wanted and wanted.full != "never" else 0
+    return {
+        "walkers": (2 + COPIES) * rows * one + data,
+        "coordinator": 3 * one + every_point + data,
+        "analyst": max(dense, BASIS * P * 8) + 2 * data if wanted else 0,
+        "spare": 0,
+    }
+
+
+def data_bytes(landscape: Landscape) -> int:
+    """Bytes of the data that a landscape holds."""
+    held = [v for part in vars(landscape).values() if isinstance(part, dict) for v in part.values()]
+    return sum(v.numel() * v.element_size() for v in held if isinstance(v, torch.Tensor))
+
+
+def products_per_point(experiment: Experiment, P: int) -> int:
+    """Hessian-vector products at one point: some 200 for both ends; P more for a full spectrum."""
+    wanted = experiment.curvature
+    assert wanted is not None
+    ends = min(P, 200) if wanted.top or wanted.bottom else 0
+    return ends + (P if wanted.full == "always" else 0)
+
+
+def _points(experiment: Experiment) -> int:
+    wanted = experiment.curvature
+    assert wanted is not None
+    steps = len({*range(0, experiment.steps + 1, wanted.every), experiment.steps})
+    return steps * len(wanted.of)
+
+
+def _carrier(plan: Plan) -> str:
+    return f"one all_reduce over {plan.force_backend}" if plan.force_backend else "within one process"
+
+
+def _bytes(n: int) -> str:
+    size, unit = float(n), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
