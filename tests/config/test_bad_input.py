@@ -106,7 +106,7 @@ def good(tmp_path: Path) -> Path:
         ("dynamics.lr=.nan", "dynamics.lr = .nan: must be a number greater than 0"),
         ("dynamics.lr=.inf", "dynamics.lr = .inf: must be a number greater than 0"),
         ("dynamics.momentum=1", "dynamics.momentum = 1: must be at least 0 and less than 1"),
-        ("dynamics={nesterov: true}", "dynamics: nesterov needs momentum above 0 and dampening 0"),
+        ("dynamics={nesterov: true, momentum: 0}", "dynamics: nesterov needs momentum above 0 and dampening 0"),
         ("coupling.alpha=1.5", "coupling.alpha = 1.5: must be greater than -1 and less than 1"),
         ("coupling.alpha=-1", "coupling.alpha = -1: must be greater than -1 and less than 1"),
         ("coupling.alpha=.nan", "coupling.alpha = .nan: must be a number greater than -1 and less than 1"),

@@ -22,7 +22,7 @@ EXPERIMENT = parse(
 
 CHANGEABLE = {
     "dynamics.lr": 0.5,
-    "dynamics.momentum": 0.5,
+    "dynamics.momentum": 0.25,
     "dynamics.dampening": 0.5,
     "dynamics.weight_decay": 0.5,
     "coupling.alpha": -0.5,

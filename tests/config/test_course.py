@@ -85,13 +85,23 @@ def test_changes_come_at_their_step() -> None:
 
 
 @given(st.integers(0, 12))
-def test_fast_forward_is_all_steps_before(t: int) -> None:
-    walked, jumped = course(schedule=SCHEDULE), course(schedule=SCHEDULE)
-    for step in range(t):
-        walked.advance(step)
-    jumped.fast_forward(t)
-    assert jumped.experiment == walked.experiment
-    assert jumped.advance(t) == walked.advance(t)
+def test_a_course_begun_later_goes_on_as_one_that_walked_there(t: int) -> None:
+    walked = course(schedule=SCHEDULE)
+    made = [change for step in range(t) for change in walked.advance(step)]
+    later = Course(course(schedule=SCHEDULE).experiment, made=made, resumed_at=t)
+    assert later.experiment == walked.experiment
+    assert later.advance(t) == walked.advance(t)
+    assert not later.due(t).checkpoint
+    assert dataclasses.replace(later.due(t), checkpoint=walked.due(t).checkpoint) == walked.due(t)
+
+
+def test_changes_by_hand_act_at_their_step_after_the_scheduled_ones() -> None:
+    given = [Change(9, "live", "dynamics.lr", None, 0.125), Change(4, "resume", "steps", None, 40)]
+    c = Course(course(schedule=SCHEDULE).experiment, given=given)
+    made = {t: c.advance(t) for t in range(12)}
+    assert [change.source for change in made[9]] == ["schedule", "schedule", "live"]
+    assert made[4] == [Change(4, "resume", "steps", 30, 40)]
+    assert (c.experiment.dynamics.lr, c.last) == (0.125, 40)
 
 
 def test_the_end_may_come_earlier_and_never_lies_behind() -> None:

@@ -104,9 +104,8 @@ class Course:
         at_distances = distances is not None and (last or t % distances.every == 0)
         snapshot = bool(snapshots) and (last or any(t % every == 0 for every in snapshots))
         checkpoint = e.checkpoint is not None and (last or (t > 0 and t % e.checkpoint.every == 0))
-        checkpoint = checkpoint and t != self._resumed_at
         report = rows or at_distances or snapshot or checkpoint or t % e.control.every == 0
-        return Due(rows, at_distances, snapshot, checkpoint, report, last)
+        return Due(rows, at_distances, snapshot, checkpoint and t != self._resumed_at, report, last)
 
 
 def _clocks(e: Experiment) -> tuple[int, ...]:

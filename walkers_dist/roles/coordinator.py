@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -58,7 +59,7 @@ class Coordinator:
         self.results = Table(run.table("results"), COLUMNS["results"], digits)
         self.distances: Table | None = None  # made with its first rows
         self.events = Table(run.table("events"), COLUMNS["events"])
-        self._told = {(row["step"], row["source"], row["key"], row["new"]) for row in read_rows(self.events.path)}
+        self._told = Counter((row["step"], row["source"], row["key"], row["new"]) for row in read_rows(self.events.path))
         self.snapshots = snapshot_parts(run)
         self.checkpoints = checkpoint_parts(run, experiment.checkpoint.keep if experiment.checkpoint else 1)
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
@@ -245,10 +246,13 @@ class Coordinator:
     def _tell(self, change: Change) -> None:
         """A row of `events.csv`, unless it is there from before a resume."""
         new = json.dumps(change.new)
-        if (str(change.step), change.source, change.key, new) not in self._told:
-            now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            self.events.append([[change.step, now, change.source, change.key, json.dumps(change.old), new]])
-            self.events.sync()
+        row = (str(change.step), change.source, change.key, new)
+        if self._told[row]:
+            self._told[row] -= 1
+            return
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self.events.append([[change.step, now, change.source, change.key, json.dumps(change.old), new]])
+        self.events.sync()
 
     def _refuse_lost_ownership(self) -> None:
         if not self.run.owns():

@@ -28,7 +28,7 @@ from walkers_dist.coupling.theory import stability_warning
 from walkers_dist.distributed.plan import Plan
 from walkers_dist.landscape import Landscape, build
 from walkers_dist.landscape.quadratic import Quadratic
-from walkers_dist.records import run_directory
+from walkers_dist.records import disk, run_directory
 from walkers_dist.records.checkpoints import Checkpoint, checkpoint_index, newest_checkpoint
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
@@ -124,7 +124,7 @@ def _given_before(run: RunDirectory, begin: int) -> list[Change]:
     return [
         Change(int(row["step"]), row["source"], row["key"], json.loads(row["old"]), json.loads(row["new"]))
         for row in read_rows(run.table("events"))
-        if row["source"] in ("live", "resume") and int(row["step"]) >= begin
+        if row["source"] in ("live", "resume") and row["key"] and int(row["step"]) >= begin
     ]
 
 
@@ -148,19 +148,23 @@ def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirec
         return preparation.run
     if preparation.run is None:
         explicit = Path(run_dir).expanduser().absolute() if run_dir else None
-        run = run_directory.create(Path("runs").absolute(), experiment.name, datetime.now(), explicit)
-        run.write_info({"status": "running"})
+        run = preparation.run = run_directory.create(Path("runs").absolute(), experiment.name, datetime.now(), explicit)
+        _write_config(run, experiment)  # first: whatever holds a run.json can be resumed
+        run.write_info(_facts(experiment, plan, preparation))
         run.claim()
-        preparation.run = run
     else:
         run = preparation.run
         _cut_back(run, preparation.begin)
         _tell_of_resume(run, preparation.begin)
-    run.config.write_text(dump(experiment), encoding="utf-8")
+        _write_config(run, experiment)
+        run.update_info(**_facts(experiment, plan, preparation))
     run.logs.mkdir(exist_ok=True)
-    run.update_info(**_facts(experiment, plan, preparation))
     preparation.entered = True
     return run
+
+
+def _write_config(run: RunDirectory, experiment: Experiment) -> None:
+    disk.replace(run.config, dump(experiment).encode())
 
 
 def _cut_back(run: RunDirectory, begin: int) -> None:
