@@ -86,7 +86,7 @@ class Analyst:
         self.path = run.table("eigenvalues")
         self.table: Table | None = None
         if number == 0 and self.path.exists():
-            self._open_table()
+            self._cut_back_table()
         report_state(run, number, "working")
 
     def work(self) -> None:
@@ -130,12 +130,16 @@ class Analyst:
                 experiment = apply_change(experiment, row["key"], json.loads(row["new"]))
         return experiment
 
+    def _cut_back_table(self) -> None:
+        """Drop what a kill may have left half written and, where the run begins again, every step from there on."""
+        table = self._open_table()
+        table.drop_last_block()
+        if not _state_file(self.run, self.number).exists():  # else this one takes the place of one that died
+            table.truncate(self.run.read_info()["begin"])
+
     def _open_table(self) -> Table:
-        """The table, cut back to where the run began and to whole blocks when it is first opened."""
         if self.table is None:
             self.table = Table(self.path, COLUMNS["eigenvalues"])
-            self.table.truncate(self.run.read_info().get("begin", 0))
-            self.table.drop_last_block()  # a kill may have left half of it
         return self.table
 
     # ---- one point --------------------------------------------------------------------------------------------
