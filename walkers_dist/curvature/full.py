@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +42,22 @@ def matrix(H: Operator) -> Tensor:
     return (A + A.T).div_(2)
 
 
+def refuse_too_large(P: int) -> None:
+    """Raise UserError where the whole spectrum of P parameters needs more memory than this machine has."""
+    needed = 3 * P * P * 8  # float64
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise UserError(
+            f"the whole spectrum of {P} parameters needs {needed / 1e9:.0f} GB, and this machine has {there / 1e9:.0f} GB"
+        )
+
+
 def spectrum(H: Operator, vectors: bool = False) -> Spectrum:
     """All eigenvalues of H in its own dtype, P products and P^3 operations; memory 3 P^2 (with vectors 5 P^2) numbers.
 
     UserError if an entry of H is not finite, or if vectors of a matrix are asked that LAPACK cannot give.
     """
+    refuse_too_large(H.size)
     if not vectors:
         return Spectrum(torch.linalg.eigvalsh(matrix(H)))
     if H.size > LARGEST_WITH_VECTORS:

@@ -33,7 +33,6 @@ def run_in_process(request: Request) -> tuple[RunDirectory, int]:
     threads = torch.get_num_threads()
     preparation = prepare(request)
     try:
-        devices.set_up_process(preparation.experiment.threads)
         with stop_signals() as signals:
             return _run(preparation, request, signals, started)
     finally:

@@ -25,6 +25,8 @@ from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import dump, load
 from walkers_dist.config.schema import Experiment
 from walkers_dist.coupling.theory import stability_warning
+from walkers_dist.curvature.full import refuse_too_large
+from walkers_dist.distributed import devices
 from walkers_dist.distributed.plan import Plan
 from walkers_dist.landscape import Landscape, build
 from walkers_dist.landscape.quadratic import Quadratic
@@ -76,8 +78,14 @@ def _new(request: Request) -> Preparation:
 
 
 def _checked_landscape(experiment: Experiment) -> Landscape:
+    devices.set_up_process(experiment.threads)
     landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
     landscape.steps_per_epoch(experiment.dynamics.batch_size)
+    if experiment.analysts and experiment.curvature and experiment.curvature.full != "never":
+        try:
+            refuse_too_large(landscape.size)
+        except UserError as error:
+            raise UserError(f"curvature.full = {experiment.curvature.full}: {error}; never leaves it out") from None
     if isinstance(landscape, Quadratic) and not getattr(experiment.dynamics, "momentum", 0):
         h = float(landscape.h.abs().max())
         warning = stability_warning(experiment.coupling, experiment.dynamics.lr, h, experiment.walkers)

@@ -90,7 +90,6 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
     try:
         with stop_signals() as signals:
             preparation = prepare(request)
-            devices.set_up_process(preparation.experiment.threads)
             publish = functools.partial(_publish, preparation, request, store)
             start = lead(store, world.size, mine, publish, preparation.experiment.exchange.timeouts.start)
             plan = Plan.from_json(start.published["plan"])
