@@ -48,18 +48,20 @@ def refuse_too_large(P: int) -> None:
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > there:
         raise UserError(
-            f"the whole spectrum of {P} parameters needs {needed / 1e9:.0f} GB, and this machine has {there / 1e9:.0f} GB"
+            f"the whole spectrum of {P} parameters needs {needed / 1e9:.0f} GB, "
+            f"and this machine has {there / 1e9:.0f} GB"
         )
 
 
 def spectrum(H: Operator, vectors: bool = False) -> Spectrum:
     """All eigenvalues of H in its own dtype, P products and P^3 operations; memory 3 P^2 (with vectors 5 P^2) numbers.
 
-    UserError if an entry of H is not finite, or if vectors of a matrix are asked that LAPACK cannot give.
+    UserError if an entry of H is not finite, if it does not fit into this machine's memory, or if vectors are asked of
+    a matrix that LAPACK cannot give.
     """
-    refuse_too_large(H.size)
-    if not vectors:
-        return Spectrum(torch.linalg.eigvalsh(matrix(H)))
-    if H.size > LARGEST_WITH_VECTORS:
+    if vectors and H.size > LARGEST_WITH_VECTORS:
         raise UserError(f"all eigenvectors of {H.size} parameters: at most {LARGEST_WITH_VECTORS} are possible")
-    return Spectrum(*torch.linalg.eigh(matrix(H)))
+    refuse_too_large(H.size)
+    if vectors:
+        return Spectrum(*torch.linalg.eigh(matrix(H)))
+    return Spectrum(torch.linalg.eigvalsh(matrix(H)))

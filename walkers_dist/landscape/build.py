@@ -29,6 +29,7 @@ from walkers_dist.landscape.model import Model
 from walkers_dist.landscape.module import ModuleModel
 from walkers_dist.landscape.network import Network
 from walkers_dist.landscape.quadratic import Quadratic
+from walkers_dist.landscape.streams import stream
 
 
 def build(
@@ -53,7 +54,7 @@ def build(
 def _network(config: NetworkConfig, seed: int, dtype: torch.dtype, device: torch.device) -> Network:
     data = datasets.on(_data(config.data, seed), dtype, device)
     loss = _loss(config.loss)
-    model = _model(config.model, data)
+    model = _model(config.model, data, seed, dtype)
     return Network(
         model,
         loss,
@@ -75,7 +76,7 @@ def _data(config: DataConfig, seed: int) -> Data:
     return datasets.normalized(data, config.normalize) if config.normalize else data
 
 
-def _model(config: ModelConfig, data: Data) -> Model:
+def _model(config: ModelConfig, data: Data, seed: int, dtype: torch.dtype) -> Model:
     if isinstance(config, MLPConfig):
         into = data.x_train[0].numel()
         return MLP([into, *config.hidden, _outputs(data)], config.activation)
@@ -88,7 +89,7 @@ def _model(config: ModelConfig, data: Data) -> Model:
         except TypeError as error:
             raise UserError(f"landscape.model.args = {config.args}: {error}") from error
 
-    return ModuleModel(make, config.name, data.x_train[:1])
+    return ModuleModel(make, config.name, data.x_train[:1], stream(seed, "all", "frozen"), dtype)
 
 
 def _outputs(data: Data) -> int:

@@ -13,6 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.losses import Loss
@@ -22,13 +23,25 @@ from walkers_dist.landscape.model import Bound, Model
 class ModuleModel(Model):
     """`make()` builds the module with freshly drawn parameters; `example: [1, …]` is one input.
 
+    What the module draws and does not train, frozen parameters and buffers, is part of the surface: it comes from
+    `generator`, so that every process has the same.
     Raises `UserError` naming the module where it is no function of its parameters alone (batch norm, dropout).
     """
 
-    def __init__(self, make: Callable[[], nn.Module], name: str, example: Tensor) -> None:
+    def __init__(
+        self,
+        make: Callable[[], nn.Module],
+        name: str,
+        example: Tensor,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
         self.make, self.name = make, name
-        self.network = self._place(make(), example)
-        refuse_what_is_no_function(self.network, name)
+        network = self._drawn(generator)
+        if not isinstance(network, nn.Module):
+            raise UserError(f"landscape.model.name = {name}: it returned no torch.nn.Module")
+        refuse_what_is_no_function(network, name)
+        self.network = network.to(example.device, dtype)
         self.shapes = {key: p.shape for key, p in self.network.named_parameters() if p.requires_grad}
         self.size = sum(prod(shape) for shape in self.shapes.values())
         if self.size == 0:
@@ -46,12 +59,11 @@ class ModuleModel(Model):
         self.output_shape = tuple(output.shape[1:])
         self.width = 1 << 12
 
-    def _place(self, network: nn.Module, example: Tensor) -> nn.Module:
-        if not isinstance(network, nn.Module):
-            raise UserError(f"landscape.model.name = {self.name}: it returned no torch.nn.Module")
-        dtype = next((p.dtype for p in network.parameters()), torch.float32)
-        real = example.dtype if example.is_floating_point() else dtype
-        return network.to(example.device, real)
+    def _drawn(self, generator: torch.Generator) -> nn.Module:
+        """A new module, its random numbers from this stream; the user's own generator is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator.initial_seed())
+            return self.make()
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """The parameters by name, as views of one row [P]."""
@@ -67,10 +79,8 @@ class ModuleModel(Model):
     def start(self, generator: torch.Generator, std: float | None) -> Tensor:
         if std is not None:
             return torch.randn(self.size, generator=generator) * std
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            network = self.make()
-        return torch.cat([p.detach().flatten().cpu() for p in network.parameters() if p.requires_grad])
+        parameters = self._drawn(generator).parameters()
+        return torch.cat([p.detach().flatten().cpu() for p in parameters if p.requires_grad])
 
     def module(self, theta: Tensor) -> nn.Module:
         network = copy.deepcopy(self.network)
@@ -82,7 +92,7 @@ class ModuleModel(Model):
 
     def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
         point = theta.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
             value = loss.value(self.call(self.views(point), x)[None], targets[None]).sum()
             (g,) = torch.autograd.grad(value, point, create_graph=True)
         if not g.requires_grad:
