@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from walkers_dist.config.errors import DONE, FAILED, WRONG_INPUT, RunFailed, UserError
+from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
 
 if TYPE_CHECKING:
     from walkers_dist.roles.request import Request
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, RunFailed) as error:
         print(f"walkers: {error}", file=sys.stderr)
         return WRONG_INPUT if isinstance(error, UserError) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -134,7 +136,7 @@ def _rank(request: Request) -> int:
 
 
 def _launch(request: str, started: str, tell: str = "") -> int:
-    """The launcher's child: owns the forkserver. `tell`: a file descriptor to write the run directory to."""
+    """The launcher's child: owns the forkserver. `tell`: see `launch`."""
     from walkers_dist.distributed import leash, local
 
     leash.wear()
@@ -142,11 +144,7 @@ def _launch(request: str, started: str, tell: str = "") -> int:
     from walkers_dist.roles.launching import launch
     from walkers_dist.roles.request import Request
 
-    try:
-        return launch(Request.from_json(request), float(started), int(tell) if tell else None)
-    except UserError as error:
-        print(f"walkers: {error}", file=sys.stderr)
-        return WRONG_INPUT
+    return launch(Request.from_json(request), float(started), int(tell) if tell else None)
 
 
 def _analyst(path: str, number: str, analysts: str, gpu: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 import time
@@ -64,8 +65,6 @@ def _start(request: Request, in_process: bool) -> Run:
         path = str(directory.path)
     else:
         path, code = _with_processes(request)
-    if code == WRONG_INPUT:
-        raise UserError("the input is wrong: the line above says what")
     if code == INTERRUPTED:
         raise KeyboardInterrupt(f"interrupted; walkers resume {path}")
     if code:
@@ -74,11 +73,14 @@ def _start(request: Request, in_process: bool) -> Run:
 
 
 def _with_processes(request: Request) -> tuple[str, int]:
-    """Where the run lies (empty if that was never decided), and its exit code."""
+    """Where the run lies (empty if that was never decided), and its exit code. Raises `UserError`."""
     reading, writing = os.pipe()
     arguments = ["_launch", request.to_json(), str(time.time()), str(writing)]
     with os.fdopen(reading, "rb") as told:
         with local.child(arguments, pass_fds=(writing,)) as process:
             os.close(writing)
             code = local.wait_for(process)
-        return told.read().decode(), code
+        answer = json.loads(told.read() or '{"run": ""}')  # nothing, if the child was killed
+    if code == WRONG_INPUT:
+        raise UserError(answer["refused"])
+    return answer["run"], code

@@ -44,8 +44,7 @@ class Elementary(Coupling):
 
     def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
         n = total.count.clamp(min=1)
-        m = total.vector / n
+        c.copy_(total.vector).div_(n)  # m
         if self.rescale:
-            norm = m.norm()
-            m = m * (total["norms"] / n / norm).where(norm > 0, 1.0)
-        c.copy_(m)
+            norm = c.norm()
+            c.mul_((total["norms"] / n / norm).where(norm > 0, 1.0))

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from walkers_dist.distributed.groups import broadcast, wait
+from walkers_dist.distributed.groups import begin, broadcast, wait
 
 Note = dict[str, Any]
 Message = tuple[dict[str, Tensor], Note]
@@ -68,9 +68,8 @@ class GroupChannel:
     def send(self, tensors: dict[str, Tensor], note: Note) -> None:
         self.settle()
         body = _encode(tensors, note)
-        self._sending = [
-            (self.group.send([part], 0, 0), part) for part in (torch.tensor([len(body)], dtype=torch.int64), body)
-        ]
+        parts = torch.tensor([len(body)], dtype=torch.int64), body
+        self._sending = [(begin(self.group.send, [part], 0, 0), part) for part in parts]
 
     def settle(self) -> None:
         for work, _ in self._sending:
@@ -82,9 +81,9 @@ class GroupChannel:
 
     def _receive_from(self, place: int) -> Message:
         length = torch.zeros(1, dtype=torch.int64)
-        wait(self.group.recv([length], place, 0))
+        wait(begin(self.group.recv, [length], place, 0))
         body = torch.empty(int(length), dtype=torch.uint8)
-        wait(self.group.recv([body], place, 0))
+        wait(begin(self.group.recv, [body], place, 0))
         return _decode(body)
 
     def answer(self, note: Note) -> None:

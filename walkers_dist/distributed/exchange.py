@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from walkers_dist.distributed.groups import wait
+from walkers_dist.distributed.groups import begin, wait
 
 CENTER_AT_REPORTS = 1_000_000
 """Above this many parameters the coordinator receives the center at reports only, not at every exchange."""
@@ -44,7 +44,7 @@ class CollectiveExchange:
         self._work: Any = None
 
     def start(self, flat: Tensor) -> None:
-        self._work = self.force.allreduce([flat])
+        self._work = begin(self.force.allreduce, [flat])
 
     def finish(self) -> None:
         wait(self._work)
@@ -98,7 +98,7 @@ class GroupLink:
         if c.is_cuda:
             self._send_from_gpu(c)
         else:
-            self._work = self.group.send([c], 0, 0)
+            self._work = begin(self.group.send, [c], 0, 0)
 
     def _send_from_gpu(self, c: Tensor) -> None:
         """Copy to pinned memory behind the kernels in flight; a thread waits for that and sends the copy."""
@@ -111,7 +111,7 @@ class GroupLink:
 
         def send() -> None:
             copied.synchronize()
-            wait(self.group.send([pinned], 0, 0))
+            wait(begin(self.group.send, [pinned], 0, 0))
 
         assert self._thread is not None
         self._sending = self._thread.submit(send)
@@ -128,4 +128,4 @@ class GroupLink:
             self._work = None
 
     def receive(self, c: Tensor) -> None:
-        wait(self.group.recv([c], 1, 0))
+        wait(begin(self.group.recv, [c], 1, 0))

@@ -6,7 +6,7 @@ ranks reach this one by. Their time-out is a day: silence is the heartbeat's bus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,16 +35,21 @@ def make_group(store: dist.Store, name: str, members: Sequence[int], me: int, *,
     return dist.ProcessGroupGloo(own, place, len(members), options)  # type: ignore[attr-defined]
 
 
-def wait(work: Any) -> None:
-    """Wait for a collective or message; raises `PeerLost` where another process is gone."""
+def begin(operation: Callable[..., Any], *arguments: Any) -> Any:
+    """Begin a collective or message; raises `PeerLost` where another process is known to be gone."""
     try:
-        work.wait()
+        return operation(*arguments)
     except RuntimeError as error:
         raise PeerLost(str(error)) from error
+
+
+def wait(work: Any) -> None:
+    """Wait for a collective or message; raises `PeerLost` where another process is gone."""
+    begin(work.wait)
 
 
 def broadcast(group: Any, tensor: Tensor) -> None:
     """Give every member what the first one has in `tensor`, in place."""
     options = dist.BroadcastOptions()
     options.rootRank = options.rootTensor = 0
-    wait(group.broadcast([tensor], options))
+    wait(begin(group.broadcast, [tensor], options))

@@ -11,6 +11,7 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from math import inf
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED, WRONG_INPUT
+from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED
 from walkers_dist.distributed import leash
 from walkers_dist.distributed.signals import Received, stop_signals
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 GRACE = 10.0  # s that the other ranks have to leave by themselves after one has failed
 RESTARTS = 3  # of an analyst that died
 POLL = 0.2  # s
+RUN_KEY, REFUSED_KEY = "run", "refused"
+"""Under these keys of the store the coordinator leaves where the run lies, and why it does not begin."""
 
 
 # ---- the user's process ---------------------------------------------------------------------------------------
@@ -62,7 +65,12 @@ def wait_for(process: subprocess.Popen[bytes]) -> int:
                 process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL)
-    return process.returncode if process.returncode >= 0 else FAILED
+    if process.returncode >= 0:
+        return process.returncode
+    if passed_on:  # before it could listen
+        return INTERRUPTED
+    print(f"walkers: the launcher was ended by {signal.Signals(-process.returncode).name}", file=sys.stderr)
+    return FAILED
 
 
 # ---- the child ------------------------------------------------------------------------------------------------
@@ -80,41 +88,42 @@ def start_server(preload: str) -> None:
 class Ranks:
     """Ranks on this machine, and their store; the last `analysts` of them may die without harm.
 
-    `rank(world)` runs in each and returns its exit code; `analyst_again(number)` in the process that replaces a dead
-    analyst, up to three times; `on_death(run, rank, exitcode)` here, when a rank (or an analyst for the last time) did
-    not leave by itself. Under `key` the store holds the run directory, once it is made.
+    `rank(world)` runs in each and returns its exit code, also in the process that takes the place of a dead analyst,
+    up to three times; `on_death(run, rank, exitcode)` here, when the first of the ranks that failed (or an analyst for
+    the last time) has left.
     """
 
     size: int
     analysts: int
     rank: Callable[[World], int]
-    analyst_again: Callable[[tuple[str, int]], int]
     on_death: Callable[[str, int, int], None]
-    key: str
 
     def run(self) -> int:
         """Start them all and wait for the end; returns the exit code of the run."""
         import torch.distributed as dist
 
-        from walkers_dist.distributed.start import World
-
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self._processes = [
-            _start(self.rank, World(i, self.size, "127.0.0.1", self._store.port, restarts_analysts=True))
-            for i in range(self.size)
-        ]
+        self._processes = [self._start(i) for i in range(self.size)]
         self._restarts = dict.fromkeys(range(self.size - self.analysts, self.size), RESTARTS)
         self._code, self._deadline = DONE, inf
         with stop_signals() as signals:
             self._watch(signals)
-        if self._code not in (DONE, INTERRUPTED, WRONG_INPUT) and self.run_path:
-            self.on_death(self.run_path, 0, self._code)
+        if signals.name and not self.run_path:  # nothing had begun
+            return INTERRUPTED
         return self._code
 
     @property
     def run_path(self) -> str:
         """Where the run lies; empty before that is decided."""
-        return self._store.get(self.key).decode() if self._store.check([self.key]) else ""
+        return self._left_in_store(RUN_KEY)
+
+    @property
+    def refused(self) -> str:
+        """Why the coordinator refused to begin, if it did."""
+        return self._left_in_store(REFUSED_KEY)
+
+    def _left_in_store(self, key: str) -> str:
+        return self._store.get(key).decode() if self._store.check([key]) else ""
 
     def _watch(self, signals: Received) -> None:
         running, told = set(range(self.size)), False
@@ -137,8 +146,16 @@ class Ranks:
         if not self._restarts.get(i) or self._processes[i].exitcode == DONE or self._deadline < inf:
             return False
         self._restarts[i] -= 1
-        self._processes[i] = _start(self.analyst_again, (self.run_path, i))
+        self._processes[i] = self._start(i, again=True)
         return True
+
+    def _start(self, i: int, again: bool = False) -> BaseProcess:
+        from walkers_dist.distributed.start import World
+
+        world = World(i, self.size, "127.0.0.1", self._store.port, restarts_analysts=True, again=again)
+        process = multiprocessing.get_context("forkserver").Process(target=_play, args=(self.rank, world))
+        process.start()
+        return process
 
     def _left(self, i: int, exitcode: int) -> None:
         if exitcode == DONE:
@@ -151,18 +168,12 @@ class Ranks:
         if first and exitcode != INTERRUPTED:
             self.on_death(self.run_path, i, exitcode)
         if i not in self._restarts:
-            self._end_by(GRACE)
+            self._end_by(GRACE if self.run_path else 0)  # before there is a run, they only wait for its plan
 
     def _end_by(self, seconds: float) -> None:
         self._deadline = min(self._deadline, time.monotonic() + seconds)
 
 
-def _start(target: Callable[[Any], Any], argument: object) -> BaseProcess:
-    process = multiprocessing.get_context("forkserver").Process(target=_play, args=(target, argument))
-    process.start()
-    return process
-
-
-def _play(target: Callable[[Any], Any], argument: object) -> None:
+def _play(rank: Callable[[World], int], world: World) -> None:
     leash.wear()
-    sys.exit(target(argument))
+    sys.exit(rank(world))

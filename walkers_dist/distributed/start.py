@@ -36,6 +36,8 @@ class World:
     """Whether this rank holds the store (rank 0 under srun); else the launcher does."""
     restarts_analysts: bool = False
     """Whether the launcher starts a dead analyst again; else its rank must, since a dead rank would end the job."""
+    again: bool = False
+    """Whether this rank takes the place of a dead analyst."""
 
     @classmethod
     def from_environment(cls) -> World | None:
@@ -91,19 +93,22 @@ def lead(
         time.sleep(POLL)
 
 
-def follow(store: dist.Store, rank: int, mine: Entry) -> Start:
-    """The part of every other rank: wait for a plan with my nonce, accept it, wait for go (or for a newer plan)."""
+def follow(store: dist.Store, rank: int, mine: Entry, again: bool = False) -> Start:
+    """The part of every other rank: wait for a plan with my nonce, accept it, wait for go (or for a newer plan).
+
+    A rank that is started `again` may come too late for that: it joins a start which the one before it accepted.
+    """
     post(store, rank, mine)
     accepted = ""
     while True:
         if store.check(["plan"]):
             plan = json.loads(store.get("plan"))
-            if plan["nonces"][rank : rank + 1] == [mine.nonce]:
-                if plan["id"] != accepted:
-                    accepted = plan["id"]
-                    store.set(f"accepted-{accepted}-{rank}", "1")
-                if store.check([f"go-{accepted}"]):
-                    return Start(accepted, plan)
+            mine_too = plan["nonces"][rank : rank + 1] == [mine.nonce]
+            if mine_too and plan["id"] != accepted:
+                accepted = plan["id"]
+                store.set(f"accepted-{accepted}-{rank}", "1")
+            if (mine_too or again) and store.check([f"go-{plan['id']}"]):
+                return Start(plan["id"], plan)
         time.sleep(POLL)
 
 

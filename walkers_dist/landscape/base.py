@@ -66,7 +66,7 @@ class Landscape(ABC):
     def grad(self, theta: Tensor, *, split: str = "train", walkers: Sequence[str] | None = None) -> Tensor:
         """Gradient [K, P] of the loss on the whole split."""
         sums = self.sums(theta, split=split, walkers=walkers)
-        return self._mean_gradient(theta, sums)
+        return self._mean_gradient(theta, sums).contiguous()
 
     def minibatches(self, walkers: Sequence[str], batch_size: int | None) -> Minibatch:
         """The stochastic gradient of these walkers; `batch_size` None is the whole training set."""
@@ -118,7 +118,7 @@ class Landscape(ABC):
         return out
 
     def figures(self, theta: Tensor, sums: Tensor) -> Figures:
-        """Loss, gradient norm and accuracy from the sums over all samples of a split."""
+        """Loss, gradient norm and accuracy from the sums over all samples of a split, which are used up."""
         samples = sums[:, -1]
         return Figures(
             loss=sums[:, -3] / samples + self._penalty(theta),
@@ -127,7 +127,8 @@ class Landscape(ABC):
         )
 
     def _mean_gradient(self, theta: Tensor, sums: Tensor) -> Tensor:
-        return sums[:, : self.size] / sums[:, -1:]
+        """[K, P], in the place of the sums."""
+        return sums[:, : self.size].div_(sums[:, -1:])
 
     def _penalty(self, theta: Tensor) -> Tensor | float:
         return 0.0

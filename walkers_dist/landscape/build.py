@@ -30,6 +30,7 @@ from walkers_dist.landscape.module import ModuleModel
 from walkers_dist.landscape.network import Network
 from walkers_dist.landscape.quadratic import Quadratic
 from walkers_dist.landscape.streams import stream
+from walkers_dist.landscape.users import users_own
 
 
 def build(
@@ -78,16 +79,20 @@ def _data(config: DataConfig, seed: int) -> Data:
 
 def _model(config: ModelConfig, data: Data, seed: int, dtype: torch.dtype) -> Model:
     if isinstance(config, MLPConfig):
-        into = data.x_train[0].numel()
+        x = data.x_train
+        if not x.is_floating_point():
+            kind = str(x.dtype).removeprefix("torch.")
+            raise UserError(f"landscape.data: inputs are whole numbers ({kind}), and a perceptron needs real ones")
+        if x.ndim == 1:
+            raise UserError("landscape.data: inputs of shape [N] are one number each; give them as [N, 1]")
+        into = x[0].numel()
         return MLP([into, *config.hidden, _outputs(data)], config.activation)
     assert isinstance(config, CustomModel)
     net = _named("landscape.model.name", "model", config.name)
 
     def make() -> torch.nn.Module:
-        try:
+        with users_own(f"landscape.model = {config.name} with args {config.args}"):
             return net(**config.args)
-        except TypeError as error:
-            raise UserError(f"landscape.model.args = {config.args}: {error}") from error
 
     return ModuleModel(make, config.name, data.x_train[:1], stream(seed, "all", "frozen"), dtype)
 
@@ -117,14 +122,16 @@ def _loss(name: str) -> Loss:
 
 
 def _custom(config: CustomLandscape, seed: int, dtype: torch.dtype, device: torch.device) -> Landscape:
-    keys = config.model_extra or {}
-    try:
-        landscape = _named("landscape.kind", "landscape", config.kind)(seed=seed, dtype=dtype, device=device, **keys)
-    except TypeError as error:
-        raise UserError(f"landscape.kind = {config.kind}: {error}") from error
+    where = f"landscape.kind = {config.kind}"
+    function = _named("landscape.kind", "landscape", config.kind)
+    with users_own(where):
+        landscape = function(seed=seed, dtype=dtype, device=device, **config.model_extra or {})
     if not isinstance(landscape, Landscape):
-        raise UserError(
-            f"landscape.kind = {config.kind}: it returned a {type(landscape).__name__}, and must return a Landscape"
-        )
+        raise UserError(f"{where}: it returned a {type(landscape).__name__}, and must return a Landscape")
     landscape.seed, landscape.dtype, landscape.device = seed, dtype, device
+    with users_own(where):
+        theta = torch.stack([landscape.start("w0")] * 2)
+        loss = landscape.loss(theta, split="train", walkers=["w0", "w0"])
+    if loss.shape != (2,):
+        raise UserError(f"{where}: loss of points {list(theta.shape)} must be [2], and has shape {list(loss.shape)}")
     return landscape

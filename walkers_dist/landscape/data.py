@@ -13,6 +13,7 @@ from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.streams import stream
+from walkers_dist.landscape.users import users_own
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def digits(*, seed: int, train_size: int | None, test_size: int | None) -> Data:
     table = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.float32))
     x, y = table[:, :-1], table[:, -1].long()
     order = torch.randperm(len(x), generator=stream(seed, "all", "split"))
-    train = _size("landscape.data.train_size", train_size, len(x) - 1)
+    train = _size("landscape.data.train_size", train_size, len(x) - (test_size or 1))
     test = _size("landscape.data.test_size", test_size, len(x) - train)
     first, rest = order[:train], order[train : train + test]
     return Data(x[first], y[first], x[rest], y[rest])
@@ -53,30 +54,33 @@ def _size(key: str, asked: int | None, there_are: int) -> int:
 
 def from_user(function: Callable[..., object], name: str, seed: int, args: Mapping[str, object]) -> Data:
     """What a user's `function(seed=…, **args)` returns: four arrays or tensors, or a train and a test Dataset."""
-    try:
+    where = f"landscape.data.name = {name}"
+    with users_own(where):
         got = function(seed=seed, **args)
-    except (OSError, ImportError, TypeError) as error:
-        raise UserError(f"landscape.data.name = {name}: {type(error).__name__}: {error}") from error
-    parts = tuple(got) if isinstance(got, tuple | list) else ()
-    if len(parts) == 2:
-        parts = (*_stack(parts[0], name), *_stack(parts[1], name))
-    if len(parts) != 4:
-        raise UserError(
-            f"landscape.data.name = {name}: it must return x_train, y_train, x_test, y_test or two Datasets"
-        )
-    data = Data(*(torch.as_tensor(part) for part in parts))
+        parts = tuple(got) if isinstance(got, tuple | list) else ()
+        if len(parts) == 2:
+            parts = (*_stack(parts[0], where), *_stack(parts[1], where))
+        if len(parts) != 4:
+            raise UserError(f"{where}: it must return x_train, y_train, x_test, y_test or two Datasets")
+        data = Data(*(torch.as_tensor(part) for part in parts))
     for split in ("train", "test"):
         x, y = data.split(split)
         if len(x) != len(y) or len(x) == 0:
-            raise UserError(f"landscape.data.name = {name}: {len(x)} {split} inputs and {len(y)} {split} targets")
+            raise UserError(f"{where}: {len(x)} {split} inputs and {len(y)} {split} targets")
+    for what, train, test in (("inputs", data.x_train, data.x_test), ("targets", data.y_train, data.y_test)):
+        if train.shape[1:] != test.shape[1:] or train.is_floating_point() != test.is_floating_point():
+            kinds = [f"{str(v.dtype).removeprefix('torch.')} of shape {list(v.shape)}" for v in (train, test)]
+            raise UserError(f"{where}: train {what} are {kinds[0]}, test {what} are {kinds[1]}")
     return data
 
 
-def _stack(dataset: object, name: str) -> tuple[Tensor, Tensor]:
+def _stack(dataset: object, where: str) -> tuple[Tensor, Tensor]:
     """All samples of a map-style Dataset as two tensors."""
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise UserError(f"landscape.data.name = {name}: a Dataset needs __len__ and __getitem__")
+        raise UserError(f"{where}: a Dataset needs __len__ and __getitem__")
     samples = [dataset[i] for i in range(len(dataset))]
+    if not samples:
+        raise UserError(f"{where}: a Dataset is empty")
     x, y = zip(*samples, strict=True)
     return torch.stack([torch.as_tensor(v) for v in x]), torch.stack([torch.as_tensor(v) for v in y])
 

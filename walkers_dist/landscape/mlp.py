@@ -1,10 +1,11 @@
 """The multilayer perceptron, batched over points, with its derivatives written as matrix products.
 
-    z_l = h_{l-1} W_l^T + b_l,  h_l = f(z_l)                         forward
-    dW_l = dz_l^T h_{l-1},  db_l = sum_b dz_l,  dz_{l-1} = (dz_l W_l) f'(z_{l-1})
+    z_l = W_l h_{l-1} + b_l,  h_l = f(z_l)                           forward
+    dW_l = dz_l h_{l-1}^T,  db_l = sum_b dz_l,  dz_{l-1} = (W_l^T dz_l) f'(z_{l-1})
 
 and the same rules differentiated along V, `R{.}` (Pearlmutter, "Fast exact multiplication by the Hessian", 1994).
-Parameters lie as in `nn.Sequential(Linear, …)`: weight [out, in], then bias [out], layer by layer.
+Parameters lie as in `nn.Sequential(Linear, …)`: weight [out, in], then bias [out], layer by layer. A sample is a
+column, z: [K, out, B]: products of narrow layers are up to 1.5 times as fast as with samples as rows.
 """
 
 from __future__ import annotations
@@ -67,41 +68,41 @@ class MLP(Model):
     def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
         layers = self.layers(theta.detach().clone()[None])
         f = self.activation
-        h, first, second = [x.flatten(1)[None]], [], []  # h_{l-1}: [1, B, in];  f', f'' of the hidden layers
+        h, first, second = [x.flatten(1).T[None]], [], []  # h_{l-1}: [1, in, B];  f', f'' of the hidden layers
         for W, b in layers[:-1]:
-            z = torch.baddbmm(b[:, None], h[-1], W.mT)
+            z = torch.baddbmm(b[:, :, None], W, h[-1])
             saved = z if f.saves_input else f.f(z)
             h.append(f.f(z) if f.saves_input else saved)
             first.append(f.first(saved))
             second.append(f.second(saved) if f.second else None)
         W, b = layers[-1]
-        z = torch.baddbmm(b[:, None], h[-1], W.mT)
-        curvature = loss.curvature(z, targets[None])
-        dz, dh = [loss.gradient(z, targets[None])], [z]
+        z = torch.baddbmm(b[:, :, None], W, h[-1])
+        curvature = loss.curvature(z.mT, targets[None])
+        dz, dh = [loss.gradient(z.mT, targets[None]).mT], [z]
         for (W, _), d in zip(reversed(layers[1:]), reversed(first), strict=True):
-            dh.insert(0, dz[0] @ W)
+            dh.insert(0, W.mT @ dz[0])
             dz.insert(0, dh[0] * d)
 
         def product(V: Tensor) -> Tensor:
             C, HV = len(V), torch.empty_like(V)
             v, out = self.layers(V), self.layers(HV)
-            Rh: list[Tensor | None] = [None]  # R{h_{l-1}}: [C, B, in], zero for the inputs
+            Rh: list[Tensor | None] = [None]  # R{h_{l-1}}: [C, in, B], zero for the inputs
             Rz: list[Tensor] = []
             for l, ((W, _), (vW, vb)) in enumerate(zip(layers, v, strict=True)):
-                r = torch.baddbmm(vb[:, None], h[l].expand(C, -1, -1), vW.mT)
+                r = torch.baddbmm(vb[:, :, None], vW, h[l].expand(C, -1, -1))
                 if (previous := Rh[l]) is not None:
-                    r = r.baddbmm_(previous, W.mT.expand(C, -1, -1))
+                    r = r.baddbmm_(W.expand(C, -1, -1), previous)
                 Rz.append(r)
                 if l < len(first):
                     Rh.append(first[l] * r)
-            Rdz = curvature(Rz[-1])
+            Rdz = curvature(Rz[-1].mT).mT
             for l in reversed(range(len(layers))):
-                torch.bmm(Rdz.mT, h[l].expand(C, -1, -1), out=out[l][0])
-                torch.sum(Rdz, dim=1, out=out[l][1])
+                torch.bmm(Rdz, h[l].mT.expand(C, -1, -1), out=out[l][0])
+                torch.sum(Rdz, dim=2, out=out[l][1])
                 if (previous := Rh[l]) is not None:
-                    out[l][0].baddbmm_(dz[l].mT.expand(C, -1, -1), previous)
-                    Rdh = torch.bmm(Rdz, layers[l][0].expand(C, -1, -1))
-                    Rdh = Rdh.baddbmm_(dz[l].expand(C, -1, -1), v[l][0])
+                    out[l][0].baddbmm_(dz[l].expand(C, -1, -1), previous.mT)
+                    Rdh = torch.bmm(layers[l][0].mT.expand(C, -1, -1), Rdz)
+                    Rdh = Rdh.baddbmm_(v[l][0].mT, dz[l].expand(C, -1, -1))
                     Rdz = Rdh.mul_(first[l - 1])
                     if (curved := second[l - 1]) is not None:
                         Rdz = Rdz.addcmul_(dh[l - 1] * curved, Rz[l - 1])
@@ -113,34 +114,42 @@ class MLP(Model):
 class BoundMLP(Bound):
     def __init__(self, mlp: MLP, theta: Tensor, grad: Tensor | None) -> None:
         self.f = mlp.activation
-        self.layers = mlp.layers(theta)
+        layers = mlp.layers(theta)
+        self.affine = [(b[:, :, None], W) for W, b in layers]  # as `baddbmm` takes them
+        self.transposed = [W.mT for W, _ in layers]
         self.grads = None if grad is None else mlp.layers(grad)
 
     def outputs(self, x: Tensor) -> Tensor:
-        return self._forward(x.flatten(2), [])
+        return self._forward(x.flatten(2).mT, [])
 
     def _forward(self, h: Tensor, kept: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Outputs; `kept` receives (h_{l-1}, what the activation before layer l saved)."""
+        """Outputs [K, B, C]; `kept` receives (h_{l-1}, what the activation before layer l saved)."""
         saved = h
-        for W, b in self.layers[:-1]:
+        for b, W in self.affine[:-1]:
             kept.append((h, saved))
-            z = torch.baddbmm(b[:, None], h, W.mT)
+            z = torch.baddbmm(b, W, h)
             h = self.f.f(z)
             saved = z if self.f.saves_input else h
         kept.append((h, saved))
-        W, b = self.layers[-1]
-        return torch.baddbmm(b[:, None], h, W.mT)
+        b, W = self.affine[-1]
+        return torch.baddbmm(b, W, h).mT
 
-    def gradient(self, x: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    def gradient(self, x: Tensor, targets: Tensor, loss: Loss, *, add: bool = False) -> Tensor:
         assert self.grads is not None, "bound without a place for gradients"
         kept: list[tuple[Tensor, Tensor]] = []
-        outputs = self._forward(x.flatten(2), kept)
-        dz = loss.gradient(outputs, targets)
-        for l in reversed(range(len(self.layers))):
+        outputs = self._forward(x.flatten(2).mT, kept)
+        dz = loss.gradient(outputs, targets).mT
+        if add:
+            dz = dz * dz.shape[2]
+        for l in reversed(range(len(self.grads))):
             h, saved = kept[l]
             dW, db = self.grads[l]
-            torch.bmm(dz.mT, h, out=dW)
-            torch.sum(dz, dim=1, out=db)
+            if add:
+                dW.baddbmm_(dz, h.mT)
+                db.add_(dz.sum(dim=2))
+            else:
+                torch.bmm(dz, h.mT, out=dW)
+                torch.sum(dz, dim=2, out=db)
             if l:
-                dz = self.f.backward(torch.bmm(dz, self.layers[l][0]), saved)
+                dz = self.f.backward(torch.bmm(self.transposed[l], dz), saved)
         return outputs

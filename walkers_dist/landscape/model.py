@@ -23,8 +23,11 @@ class Bound(ABC):
         """Outputs [K, B, C] for inputs `x: [K, B, …]`, one batch per point."""
 
     @abstractmethod
-    def gradient(self, x: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-        """Write the gradient of the mean loss into the bound `grad: [K, P]`; returns the outputs [K, B, C]."""
+    def gradient(self, x: Tensor, targets: Tensor, loss: Loss, *, add: bool = False) -> Tensor:
+        """Write the gradient of the mean loss into the bound `grad: [K, P]`; returns the outputs [K, B, C].
+
+        With `add` the gradient of the sum over the samples is added to what is there instead.
+        """
 
 
 class Model(ABC):
@@ -35,6 +38,8 @@ class Model(ABC):
     """Shape of one sample's output."""
     width: int
     """Numbers that one sample needs in the widest layer: decides how many are evaluated at once."""
+    batched: bool = True
+    """Whether points and directions are taken together; else one at a time."""
 
     @abstractmethod
     def bind(self, theta: Tensor, grad: Tensor | None = None) -> Bound:

@@ -57,7 +57,7 @@ class ModuleModel(Model):
         if not isinstance(output, Tensor) or len(output) != 1:
             raise UserError(f"landscape.model.name = {name}: it must return one tensor, a row for every input")
         self.output_shape = tuple(output.shape[1:])
-        self.width = 1 << 12
+        self.width, self.batched = 1 << 9, False
 
     def _drawn(self, generator: torch.Generator) -> nn.Module:
         """A new module, its random numbers from this stream; the user's own generator is left alone."""
@@ -116,15 +116,16 @@ class BoundModule(Bound):
         with torch.no_grad():
             return torch.stack([self.model.call(row, batch) for row, batch in zip(self.rows, x, strict=True)])
 
-    def gradient(self, x: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    def gradient(self, x: Tensor, targets: Tensor, loss: Loss, *, add: bool = False) -> Tensor:
         assert self.grad is not None, "bound without a place for gradients"
-        self.grad.zero_()
+        if not add:
+            self.grad.zero_()
         outputs = []
         targets = targets.expand(len(x), *targets.shape[1:])
         for leaves, batch, target in zip(self.rows, x, targets, strict=True):
             with torch.enable_grad():
                 output = self.model.call(leaves, batch)[None]
-                value = loss.value(output, target[None]).sum()
+                value = loss.value(output, target[None]).sum() * (len(batch) if add else 1)
             torch.autograd.backward(value, inputs=list(leaves.values()))
             outputs.append(output.detach()[0])
         return torch.stack(outputs)

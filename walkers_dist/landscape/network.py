@@ -16,8 +16,11 @@ from walkers_dist.landscape.losses import Loss
 from walkers_dist.landscape.model import Bound, Model
 from walkers_dist.landscape.streams import stream
 
-ROWS_AT_ONCE = 16  # more rows than this at a time are slower on a CPU: they leave the cache
-NUMBERS_AT_ONCE = 1 << 21  # of the widest layer, over rows and samples
+# What a CPU takes at a time: more leaves its cache, less is slow to start.
+ROWS_AT_ONCE = 16
+NUMBERS_AT_ONCE = 1 << 18  # of the widest layer, over rows (or directions) and samples
+STEP_AT_ONCE = 1 << 30  # of parameters, gradients and inputs of a step
+GPU = 8  # times as many numbers and directions on a GPU
 
 
 class Network(Landscape):
@@ -69,10 +72,13 @@ class Network(Landscape):
         x, y = self.inputs[split], self.targets[split]
         i, n = share
         first, last = len(x) * i // n, len(x) * (i + 1) // n
-        step = max(1, NUMBERS_AT_ONCE // (K * self.net.width))
+        step = max(1, self._at_once(NUMBERS_AT_ONCE) // ((K if self.net.batched else 1) * self.net.width))
         for at in range(first, last, step):
             to = min(at + step, last)
             yield x[at:to].expand(K, *x[at:to].shape), y[None, at:to]
+
+    def _at_once(self, on_cpu: int) -> int:
+        return on_cpu * GPU if self.device.type == "cuda" else on_cpu
 
     def sums(
         self,
@@ -84,12 +90,10 @@ class Network(Landscape):
     ) -> Tensor:
         out = theta.new_zeros(len(theta), self.size + 3)
         for rows, total in zip(theta.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE), strict=True):
-            g = torch.empty_like(rows)
-            bound = self.net.bind(rows, g)
+            bound = self.net.bind(rows, total[:, : self.size])
             for x, y in self._chunks(len(rows), split, share):
                 n = x.shape[1]
-                outputs = bound.gradient(x, y, self.criterion)
-                total[:, : self.size].add_(g, alpha=n)
+                outputs = bound.gradient(x, y, self.criterion, add=True)
                 total[:, -3].add_(self.criterion.value(outputs, y), alpha=n)
                 total[:, -2].add_(self.criterion.correct(outputs, y))
                 total[:, -1].add_(n)
@@ -100,24 +104,25 @@ class Network(Landscape):
         return g.add_(theta, alpha=self.l2) if self.l2 else g
 
     def _penalty(self, theta: Tensor) -> Tensor | float:
-        return self.l2 / 2 * theta.square().sum(-1) if self.l2 else 0.0
+        return self.l2 / 2 * torch.linalg.vecdot(theta, theta) if self.l2 else 0.0
 
     def hvp_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         samples = self.train_size or 1
+        directions = self._at_once(self.DIRECTIONS_AT_ONCE)
         parts = []
-        for x, y in self._chunks(self.DIRECTIONS_AT_ONCE, "train"):
+        for x, y in self._chunks(directions, "train"):
             parts.append((self.net.hvp_at(theta, x[0], y[0], self.criterion), x.shape[1] / samples))
 
         def product(V: Tensor) -> Tensor:
             HV = V * self.l2
-            for rows, out in zip(V.split(self.DIRECTIONS_AT_ONCE), HV.split(self.DIRECTIONS_AT_ONCE), strict=True):
+            for rows, out in zip(V.split(directions), HV.split(directions), strict=True):
                 for part, weight in parts:
                     out.add_(part(rows), alpha=weight)
             return HV
 
         return product
 
-    DIRECTIONS_AT_ONCE = 32  # more leave the cache
+    DIRECTIONS_AT_ONCE = 4
 
     # ---- minibatches ------------------------------------------------------------------------------------------
 
@@ -126,20 +131,24 @@ class Network(Landscape):
             return super().minibatches(walkers, None)
         order = _Order(self.seed, walkers, self.train_size or 0, batch_size, self.device)
         x, y = self.inputs["train"], self.targets["train"]
-        K, B = len(walkers), batch_size
-        x_t, y_t = x.new_empty(K * B, *x.shape[1:]), y.new_empty(K * B, *y.shape[1:])
-        x_batch, y_batch = x_t.view(K, B, *x.shape[1:]), y_t.view(K, B, *y.shape[1:])
-        bindings: dict[int, tuple[Tensor, Tensor, Bound]] = {}
+        at_once = max(1, self._at_once(STEP_AT_ONCE) // (2 * self.size + batch_size * x[0].numel()))
+        x_t, y_t = (v.new_empty(min(at_once, len(walkers)), batch_size, *v.shape[1:]) for v in (x, y))
+
+        def bind(X: Tensor) -> tuple[Tensor, list[tuple[Bound, Tensor, Tensor]]]:
+            g = torch.empty_like(X)
+            groups = zip(X.split(at_once), g.split(at_once), strict=True)
+            return g, [(self.net.bind(rows, out), x_t[: len(rows)], y_t[: len(rows)]) for rows, out in groups]
+
+        bindings: dict[int, tuple[Tensor, Tensor, list[tuple[Bound, Tensor, Tensor]]]] = {}
 
         def gradient(X: Tensor, t: int) -> Tensor:
             if X.data_ptr() not in bindings:  # views are made once for each place that holds rows
-                g = torch.empty_like(X)
-                bindings[X.data_ptr()] = (X, g, self.net.bind(X, g))
-            _, g, bound = bindings[X.data_ptr()]
-            chosen = order.batch(t)
-            torch.index_select(x, 0, chosen, out=x_t)
-            torch.index_select(y, 0, chosen, out=y_t)
-            bound.gradient(x_batch, y_batch, self.criterion)
+                bindings[X.data_ptr()] = (X, *bind(X))
+            _, g, groups = bindings[X.data_ptr()]
+            for (bound, x_batch, y_batch), chosen in zip(groups, order.batch(t).split(at_once), strict=True):
+                torch.index_select(x, 0, chosen.view(-1), out=x_batch.view(-1, *x.shape[1:]))
+                torch.index_select(y, 0, chosen.view(-1), out=y_batch.view(-1, *y.shape[1:]))
+                bound.gradient(x_batch, y_batch, self.criterion)
             return g.add_(X, alpha=self.l2) if self.l2 else g
 
         return gradient
@@ -166,7 +175,7 @@ class _Order:
         self.epoch, self.batches = -1, torch.empty(0)
 
     def batch(self, t: int) -> Tensor:
-        """Sample numbers of step t, [K * B], walker after walker."""
+        """Sample numbers of step t, [K, B]."""
         per_epoch = self.samples // self.B
         epoch, number = divmod(t, per_epoch)
         if epoch != self.epoch:
@@ -175,6 +184,6 @@ class _Order:
                 for walker in self.walkers
             ]
             used = torch.stack(orders)[:, : per_epoch * self.B].view(len(orders), per_epoch, self.B)
-            self.batches = used.transpose(0, 1).reshape(per_epoch, -1).to(self.device)
+            self.batches = used.transpose(0, 1).contiguous().to(self.device)
             self.epoch = epoch
         return self.batches[number]

@@ -130,6 +130,8 @@ class RunDirectory:
                 file.write(text.rstrip("\n") + "\n")
         except FileExistsError:
             return False
+        except OSError:  # a full disk may be the very error: it is still told
+            pass
         return True
 
     def remove(self) -> None:

@@ -10,7 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import SupportsFloat, cast
 
-from walkers_dist.config.errors import UserError
+from walkers_dist.config.errors import RunFailed, UserError
 from walkers_dist.records import disk
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -41,10 +41,18 @@ class Table:
         self._open()
 
     def append(self, rows: Sequence[Sequence[object]]) -> None:
-        """Append the whole block in one write; None is an empty cell, a line break in a text becomes a space."""
+        """Append the whole block in one write; None is an empty cell, a line break in a text becomes a space.
+
+        Raises RunFailed, and leaves the table as it was, where the disk does not take it.
+        """
         if any(len(row) != len(self.columns) for row in rows):
             raise ValueError(f"{self.path.name}: a row needs {len(self.columns)} values")
-        disk.append(self._fd, self._encode(rows))
+        before = self.position()
+        try:
+            disk.append(self._fd, self._encode(rows))
+        except OSError as error:
+            os.ftruncate(self._fd, before)  # a full disk takes half a block
+            raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def sync(self) -> None:
         """Return when everything appended is on the disk: a kill needs no such care, a power cut does."""

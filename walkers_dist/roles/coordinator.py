@@ -59,12 +59,14 @@ class Coordinator:
         self.results = Table(run.table("results"), COLUMNS["results"], digits)
         self.distances: Table | None = None  # made with its first rows
         self.events = Table(run.table("events"), COLUMNS["events"])
-        self._told = Counter((row["step"], row["source"], row["key"], row["new"]) for row in read_rows(self.events.path))
+        told = read_rows(self.events.path)
+        self._told = Counter((row["step"], row["source"], row["key"], row["new"]) for row in told)
         self.snapshots = snapshot_parts(run)
         self.checkpoints = checkpoint_parts(run, experiment.checkpoint.keep if experiment.checkpoint else 1)
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
         self._made: list[Change] = [Change(**change) for change in state.get("changes", [])]
-        self._stop: str | None = state.get("stop")
+        self._stop: str | None = state.get("stop")  # what the rule has decided and no walker has heard yet
+        self._stopped = False
         self.interrupted: str | None = None
         self._isolated: set[str] = set()
         self._elapsed_before: float = state.get("elapsed", 0.0)
@@ -127,18 +129,17 @@ class Coordinator:
     def _answer(self, t: int, due: Due) -> None:
         """Answer this report with what was decided since the one before, so that no walker waits for a decision."""
         last = None
-        if self.signals.name and not self.interrupted:
-            self.interrupted = self._stop = self.signals.name
-        if self._stop and not due.last:
+        self.interrupted = self.interrupted or self.signals.name
+        if not due.last and (reason := self._stop or self.interrupted):
             last = t + 1
             self.course.end(last)
-            self._tell(Change(t, "stop", self._stop, "", f"last step {last}"))
-            self._stop = None
+            self._tell(Change(t, "stop", reason, "", f"last step {last}"))
+            self._stopped, self._stop = self._stop is not None, None
         self.channel.answer({"last": last})
 
     def _consider_stopping(self, rows: Mapping[str, Sequence[float]]) -> None:
         rule = self.course.experiment.stop
-        if rule is None or self._stop:
+        if rule is None or self._stop or self._stopped:
             return
         column = {"train_loss": 1, "train_grad_norm": 2}[rule.metric]
         walkers = [figures[column] for name, figures in rows.items() if name != "center"]
@@ -213,7 +214,7 @@ class Coordinator:
 
             def write() -> Written:
                 digest = write_snapshot(self.run, t, ME, {"center": c})
-                return "snapshot", t, digest.sha256, digest.size
+                return "snapshot", t, digest.sha256, digest.size, ["center"]
 
             self._writer.submit(write)
 
@@ -223,25 +224,26 @@ class Coordinator:
         c = self.c.clone()
         state = {
             "changes": [asdict(change) for change in self._made if change.step < t],
-            "stop": pending if pending and not self.interrupted else None,
+            "stop": pending,
+            "stopped": self._stopped and due.last,
             "elapsed": self.elapsed,
         }
 
         def write() -> Written:
             digest = write_checkpoint(self.run, t, ME, {"center": {"x": c}}, state)
-            return "checkpoint", t, digest.sha256, digest.size
+            return "checkpoint", t, digest.sha256, digest.size, ["center"]
 
         self._writer.submit(write)
 
     def _seal(self, messages: Sequence[Message]) -> None:
         """Complete the snapshots, and then the checkpoints, whose every part has been written by now."""
-        written = [(seat.name, seat.walkers, w) for seat, (_, note) in zip(self.seats, messages, strict=True)
-                   for w in note["written"]]  # fmt: skip
-        written += [(ME, ["center"], w) for w in self._writer.finished()]
+        written = {seat.name: note["written"] for seat, (_, note) in zip(self.seats, messages, strict=True)}
+        written[ME] = self._writer.finished()
         for kind, parts in (("snapshot", self.snapshots), ("checkpoint", self.checkpoints)):
-            for process, walkers, (what, step, sha256, size) in written:
-                if what == kind:
-                    parts.add(step, process, Digest(sha256, size), walkers)
+            for process, files in written.items():
+                for what, step, sha256, size, names in files:
+                    if what == kind:
+                        parts.add(step, process, Digest(sha256, size), names)
 
     def _tell(self, change: Change) -> None:
         """A row of `events.csv`, unless it is there from before a resume."""

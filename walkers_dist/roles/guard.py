@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -50,4 +51,5 @@ class Guard:
         if self.run.fail(f"{line}\n{details}"):
             os.write(self._terminal, f"walkers: {line} (see {self.run.error})\n".encode())
         if self.run.owns():
-            self.run.update_info(status="failed")
+            with contextlib.suppress(OSError):  # a full disk
+                self.run.update_info(status="failed")

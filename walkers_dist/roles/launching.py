@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
 import signal
 import sys
 from pathlib import Path
 
 from walkers_dist.config.changes import is_live
+from walkers_dist.config.errors import FAILED, WRONG_INPUT, UserError
 from walkers_dist.config.load import load
 from walkers_dist.config.merge import split
 from walkers_dist.config.schema import Experiment
 from walkers_dist.distributed import local
-from walkers_dist.distributed.plan import Plan, processes_for
+from walkers_dist.distributed.plan import processes_for
 from walkers_dist.records import run_directory
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
@@ -21,27 +24,42 @@ from walkers_dist.roles.request import Request
 
 
 def launch(request: Request, started: float, tell: int | None = None) -> int:
-    """Start the ranks of a run here and wait for its end; returns the exit code. Raises `UserError`.
+    """Start the ranks of a run here and wait for its end; returns the exit code.
 
-    `tell` is a file descriptor that the path of the run directory is written to.
+    `tell` is a file descriptor for JSON: where the run lies, or why it was refused.
     """
+    try:
+        ranks = _ranks(request, started)
+    except UserError as error:
+        print(f"walkers: {error}", file=sys.stderr, flush=True)
+        _tell(tell, refused=str(error))
+        return WRONG_INPUT
+    code = ranks.run()
+    if code == FAILED and ranks.run_path:  # the coordinator may have been killed
+        with contextlib.suppress(OSError):  # a full disk
+            RunDirectory(Path(ranks.run_path)).update_info(status="failed")
+    _tell(tell, run=ranks.run_path, refused=ranks.refused)
+    return code
+
+
+def _tell(descriptor: int | None, run: str = "", refused: str = "") -> None:
+    if descriptor is not None:
+        os.write(descriptor, json.dumps({"run": run, "refused": refused}).encode())
+
+
+def _ranks(request: Request, started: float) -> local.Ranks:
+    """The ranks that a run has on this machine. Raises `UserError`."""
     experiment = _asked_for(request)
     gpus = _gpus() if experiment.device != "cpu" else 0
     processes = processes_for(experiment.walkers, experiment.walkers_per_process, gpus, experiment.device)
     from walkers_dist.roles import rank
 
-    ranks = local.Ranks(
+    return local.Ranks(
         size=1 + processes + experiment.analysts,
         analysts=experiment.analysts,
         rank=functools.partial(rank.run_rank, request=request, started=started),
-        analyst_again=rank.start_analyst_again,
         on_death=_on_death,
-        key=rank.RUN_KEY,
     )
-    code = ranks.run()
-    if tell is not None:
-        os.write(tell, ranks.run_path.encode())
-    return code
 
 
 def _asked_for(request: Request) -> Experiment:
@@ -59,16 +77,15 @@ def _gpus() -> int:
 
 
 def _on_death(path: str, rank: int, exitcode: int) -> None:
-    """A rank did not leave by itself: say so in `error.txt` if nobody has said more, and close the run's books."""
+    """Say how a rank left, in `error.txt` if nobody has said more; an analyst is given up."""
     if not path:
         return
     run = RunDirectory(Path(path))
-    info = run.read_info()
-    name = Plan.from_json([{k: v for k, v in seat.items() if k != "name"} for seat in info["plan"]]).seats[rank].name
+    seat = run.read_info()["plan"][rank]
     why = f"was ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"left with exit code {exitcode}"
-    if info["plan"][rank]["role"] == "analyst":
+    if seat["role"] == "analyst":
         from walkers_dist.roles.analyst import report_state
 
-        report_state(run, info["plan"][rank]["number"], "given up")
-    elif run.fail(f"{name} {why}"):
-        print(f"walkers: {name} {why} (see {run.error})", file=sys.stderr, flush=True)
+        report_state(run, seat["number"], "given up")
+    elif run.fail(f"{seat['name']} {why}"):
+        print(f"walkers: {seat['name']} {why} (see {run.error})", file=sys.stderr, flush=True)

@@ -58,12 +58,25 @@ class Preparation:
 
     def course(self) -> Course:
         resumed_at = self.begin if self.checkpoint else None
-        return Course(self.experiment, made=self.made, given=self.given, resumed_at=resumed_at)
+        course = Course(self.experiment, made=self.made, given=self.given, resumed_at=resumed_at)
+        if self.stopped:
+            course.end(self.begin)
+        return course
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a rule has stopped the run at `begin`."""
+        return bool(self.state.get("stopped"))
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the coordinator's part of the checkpoint says beside the center."""
-        return self.checkpoint.state() if self.checkpoint else {}
+        """What the coordinator's part of the checkpoint says beside the center.
+
+        A resume that asks for other steps or another rule takes back what the rule had decided.
+        """
+        state = self.checkpoint.state() if self.checkpoint else {}
+        asked = (change.key.partition(".")[0] for change in self.given if change.source == "resume")
+        return state | {"stop": None, "stopped": False} if {"steps", "stop"} & {*asked} else state
 
 
 def prepare(request: Request) -> Preparation:
@@ -114,6 +127,7 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     moved = [word for word in request.overrides if not is_live(experiment, merge.split(word)[0])]
     experiment = experiment_of(run, moved)
     landscape = _checked_landscape(experiment)
+    _check_tables(run)
     checkpoint = newest_checkpoint(run)
     for line in checkpoint.passed_over if checkpoint else ():
         print(f"warning: {line}; going on from the checkpoint before it", file=sys.stderr, flush=True)
@@ -125,6 +139,13 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     preparation = Preparation(experiment, landscape, begin, made, given, checkpoint, run)
     _try(preparation)
     return preparation
+
+
+def _check_tables(run: RunDirectory) -> None:
+    """Raise `UserError` where a file is another table than its name says, before any is cut."""
+    for name, columns in COLUMNS.items():
+        if run.table(name).exists():
+            Table(run.table(name), columns).close()
 
 
 def _given_before(run: RunDirectory, begin: int) -> list[Change]:

@@ -21,11 +21,11 @@ from walkers_dist.distributed.channel import GroupChannel
 from walkers_dist.distributed.exchange import CollectiveExchange, GroupLink, LocalExchange
 from walkers_dist.distributed.groups import broadcast, make_group
 from walkers_dist.distributed.heartbeat import Heartbeat
+from walkers_dist.distributed.local import REFUSED_KEY, RUN_KEY
 from walkers_dist.distributed.plan import Entry, Plan, Seat, make_plan
 from walkers_dist.distributed.signals import Received, stop_signals
 from walkers_dist.distributed.start import Start, World, follow, lead
 from walkers_dist.landscape import build
-from walkers_dist.records import run_directory
 from walkers_dist.records.checkpoints import open_checkpoint
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
@@ -40,8 +40,6 @@ from walkers_dist.roles.supervisor import supervise
 from walkers_dist.roles.walkers import Walkers
 
 PATIENCE = 30.0  # s that a file another node wrote may take to come into sight
-RUN_KEY = "run"
-"""Under this key the launcher's store remembers the run directory, for ranks that are started again."""
 
 
 def run_rank(world: World, request: Request, started: float) -> int:
@@ -50,7 +48,7 @@ def run_rank(world: World, request: Request, started: float) -> int:
     mine = Entry(socket.gethostname(), devices.visible_gpus("auto"), secrets.token_hex(8))
     if world.rank == 0:
         return _coordinate(world, store, mine, request, started)
-    start = follow(store, world.rank, mine)
+    start = follow(store, world.rank, mine, world.again)
     plan = Plan.from_json(start.published["plan"])
     seat = plan.seats[world.rank]
     if seat.role == "spare":
@@ -100,9 +98,13 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
     except UserError as error:
         if preparation and preparation.run and not request.resume:
             preparation.run.remove()
+        store.set(REFUSED_KEY, str(error))
         print(f"walkers: {error}", file=sys.stderr, flush=True)
         return WRONG_INPUT
     except RunFailed as error:
+        if preparation and preparation.run:
+            preparation.run.fail(f"{ME}: {error}")
+            preparation.run.update_info(status="failed")
         print(f"walkers: {error}", file=sys.stderr, flush=True)
         return FAILED
 
@@ -158,6 +160,7 @@ def _publish(preparation: Preparation, request: Request, store: dist.Store, rost
         "run": str(run.path),
         "begin": preparation.begin,
         "resumed": preparation.checkpoint is not None,
+        "stopped": preparation.stopped,
         "made": [vars(change) for change in preparation.made],
         "given": [vars(change) for change in preparation.given],
     }
@@ -176,6 +179,8 @@ def _walk(world: World, start: Start, plan: Plan, seat: Seat, guard: Guard) -> i
         given=[Change(**change) for change in published["given"]],
         resumed_at=published["begin"] if published["resumed"] else None,
     )
+    if published["stopped"]:
+        course.end(published["begin"])
     with stop_signals(), _Beating(world, start, guard, [ME], experiment.exchange.timeouts.silence):
         core, force, link = (_group(world, start, plan, name) for name in ("core", "force", "link"))
         device = devices.device_of(seat.gpu)
@@ -209,16 +214,6 @@ def _analyse(world: World, plan: Plan, seat: Seat, guard: Guard) -> int:
         analyse(str(guard.run.path), seat.number, analysts, seat.gpu)
         return DONE
     return supervise(guard.run, seat.number, analysts, seat.gpu)
-
-
-def start_analyst_again(place: tuple[str, int]) -> int:
-    """Take the place of an analyst that died: the run directory, and its rank."""
-    path, rank = place
-    plan = run_directory.open(path).read_info()["plan"]
-    seat = plan[rank]
-    Guard(RunDirectory(Path(path)), seat["name"])
-    analyse(path, seat["number"], sum(s["role"] == "analyst" for s in plan), seat["gpu"])
-    return DONE
 
 
 # ---- what they share ------------------------------------------------------------------------------------------

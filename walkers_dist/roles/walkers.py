@@ -23,7 +23,7 @@ from walkers_dist.records.snapshots import write_snapshot
 if TYPE_CHECKING:
     from walkers_dist.config.kinds import State
 
-Written = tuple[str, int, str, int]  # snapshot | checkpoint, step, SHA-256, bytes
+Written = tuple[str, int, str, int, list[str]]  # snapshot | checkpoint, step, SHA-256, bytes, who is in it
 COUPLING = "coupling"
 """The name under which what the coupling remembers of the center goes into a checkpoint."""
 
@@ -61,7 +61,8 @@ class Walkers:
         self.X = torch.stack([landscape.start(name) for name in self.names])
         self.c = self.X.new_zeros(landscape.size)
         self.state: State = {}
-        self.memory = coupling.state(self.names, landscape.size)
+        memory = coupling.state(self.names, landscape.size)
+        self.memory: State = {key: value.to(self.X) for key, value in memory.items()}
         self.sums = Sums.zeros(self.X, coupling.scalars)
         self._minibatch = landscape.minibatches(self.names, None if dynamics.full_batch else dynamics.batch_size)
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
@@ -187,7 +188,7 @@ class Walkers:
 
         def write() -> Written:
             digest = write_snapshot(self.run, t, self.process, points)
-            return "snapshot", t, digest.sha256, digest.size
+            return "snapshot", t, digest.sha256, digest.size, self.names
 
         self._writer.submit(write)
 
@@ -196,7 +197,7 @@ class Walkers:
 
         def write() -> Written:
             digest = write_checkpoint(self.run, t, self.process, state)
-            return "checkpoint", t, digest.sha256, digest.size
+            return "checkpoint", t, digest.sha256, digest.size, list(state)
 
         self._writer.submit(write)
 

@@ -1,0 +1,406 @@
+"""What the invariants are tested with: runs in processes of their own, kills at any instant, and equal tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+import torch
+
+import walkers_dist as wd
+from walkers_dist.config.errors import INTERRUPTED
+from walkers_dist.records.index import Index
+
+T = TypeVar("T")
+Contents = dict[str, Any]
+
+MARK = "WALKERS_TEST_FAMILY"
+PATIENCE = 90.0  # s: a busy machine may take long to start six processes
+
+DIGITS = {
+    "name": "digits",
+    "threads": 1,
+    "landscape": {
+        "kind": "network",
+        "data": {"name": "digits", "train_size": 120, "test_size": 200},
+        "model": {"name": "mlp", "hidden": [4], "activation": "tanh"},
+    },
+    "walkers": 4,
+    "walkers_per_process": 2,
+    "steps": 160,
+    "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.5, "batch_size": 20},
+    "coupling": {"name": "easgd", "alpha": 0.1, "period": 4},
+    "schedule": [
+        {"at": 60, "set": {"dynamics.lr": 0.05}},
+        {"at": 110, "set": {"coupling.alpha": 0.05, "log.every": 5}},
+    ],
+    "log": {"every": 10},
+    "snapshots": {"every": 50},
+    "checkpoint": {"every": 40, "keep": 2},
+    "probes": {"distances": {"every": 20}},
+    "curvature": {"every": 50, "of": ["center", "w1"], "top": 2, "bottom": 1, "full": "at_end"},
+}
+"""A small network whose run has everything that a table may hold."""
+
+
+# ---- equal tables ---------------------------------------------------------------------------------------------
+
+TABLES = ("results", "distances", "eigenvalues", "events")
+NOT_COMPARED = {"results": ("elapsed",), "events": ("time", "source")}
+SOURCES_NOT_COMPARED = ("fault", "stop", "resume")
+
+
+def table(run: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a table, read without mercy: every line must be whole."""
+    path = run / f"{name}.csv"
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("\n"), f"{path} ends in the middle of a line"
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert all(None not in row and None not in row.values() for row in rows), f"{path} holds a broken row"
+    return rows
+
+
+def snapshots(run: Path) -> dict[tuple[int, str], torch.Tensor]:
+    """(step, walker) -> point, of every complete snapshot."""
+    opened = wd.open_run(run)
+    entries = Index(run / "snapshots/index.jsonl").entries()
+    names = {entry.step: [name for part in entry.parts.values() for name in part.walkers] for entry in entries}
+    assert [entry.step for entry in entries] == sorted(names), "a snapshot is there twice, or out of order"
+    assert [entry.step for entry in entries if entry.last] == [max(names)]
+    return {(step, name): opened.snapshot(step, name) for step in names for name in sorted(names[step])}
+
+
+def contents(run: Path) -> Contents:
+    """All of a run that equal runs have in common: *equal tables* of the design, and the points themselves."""
+    found: Contents = {}
+    for name in TABLES:
+        rows = [row for row in table(run, name) if name != "events" or row["source"] not in SOURCES_NOT_COMPARED]
+        found[name] = [{k: v for k, v in row.items() if k not in NOT_COMPARED.get(name, ())} for row in rows]
+    found["snapshots"] = snapshots(run)
+    return found
+
+
+def assert_equal(one: Contents, other: Contents, leave_out: Sequence[str] = ()) -> None:
+    """Bit for bit: the text of every cell, and every number of every snapshot."""
+    for name in TABLES:
+        if name in leave_out:
+            continue
+        for number, (a, b) in enumerate(zip(one[name], other[name], strict=False)):
+            assert a == b, f"{name}.csv: row {number} differs"
+        assert len(one[name]) == len(other[name]), f"{name}.csv: {len(one[name])} rows and {len(other[name])}"
+    assert list(one["snapshots"]) == list(other["snapshots"])
+    for key, point in one["snapshots"].items():
+        assert torch.equal(point, other["snapshots"][key]), f"the snapshot of {key} differs"
+
+
+def difference(one: Contents, other: Contents) -> float:
+    """The largest difference of two numbers that stand in the same place, relative to 1 or to their size."""
+    worst = 0.0
+    for name in TABLES:
+        assert len(one[name]) == len(other[name]), f"{name}.csv: {len(one[name])} rows and {len(other[name])}"
+        for a, b in zip(one[name], other[name], strict=True):
+            for column in a:
+                worst = max(worst, _apart(a[column], b[column]))
+    assert list(one["snapshots"]) == list(other["snapshots"])
+    for key, point in one["snapshots"].items():
+        worst = max(worst, float((point - other["snapshots"][key]).abs().max()))
+    return worst
+
+
+def _apart(a: str, b: str) -> float:
+    try:
+        x, y = float(a), float(b)
+    except ValueError:
+        assert a == b
+        return 0.0
+    assert (x == x) == (y == y)
+    return abs(x - y) / max(1.0, abs(x)) if x == x else 0.0
+
+
+def last_step(run: Path) -> int:
+    """The last step with rows; -1 before the first."""
+    try:
+        lines = (run / "results.csv").read_bytes().splitlines()
+    except FileNotFoundError:
+        return -1
+    return int(lines[-1].split(b",")[0]) if len(lines) > 1 else -1
+
+
+# ---- processes ------------------------------------------------------------------------------------------------
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Wait until the condition holds; its value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+def _file_of(pid: int, name: str) -> bytes:
+    """What the system says of a process; nothing where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(pid: int) -> int:
+    return int((_file_of(pid, "stat").rpartition(b") ")[2].split() or [b"0", b"0"])[1])
+
+
+class Walkers:
+    """A `walkers …` command that is running, or has ended, about the run directory `run`."""
+
+    def __init__(self, run: Path, *words: object) -> None:
+        self.run, self.mark = run, uuid.uuid4().hex
+        self.log = run.with_name(f"{run.name}-{self.mark[:6]}.txt")
+        command = [sys.executable, "-m", "walkers_dist", *map(str, words), "--no-report"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark},
+                start_new_session=True,
+            )
+
+    def family(self) -> list[int]:
+        """The living processes of this command."""
+        numbers = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+        return [pid for pid in numbers if self.mark.encode() in _file_of(pid, "environ")]
+
+    def pid(self, name: str, seconds: float = PATIENCE) -> int:
+        """The process called `coordinator`, `walkers 0-1`, `analyst 0`: the one that writes that log."""
+        log = f"logs/{name.replace(' ', '-')}.log"
+
+        def find() -> int:
+            for pid in self.family():
+                try:
+                    if os.readlink(f"/proc/{pid}/fd/2").endswith(log):
+                        return pid
+                except OSError:
+                    continue
+            return 0
+
+        return until(find, f"the process {name}\n{self.said}", seconds)
+
+    def ranks(self) -> list[int]:
+        """The living ranks, in their order: what the forkserver has forked."""
+        return sorted(pid for pid in self.family() if b"forkserver" in _file_of(_parent(pid), "cmdline"))
+
+    def kill(self, name: str) -> None:
+        """`kill -9` of one process, of the `launcher` that the user sees, or of `all` at once."""
+        victims = {"launcher": lambda: [self.process.pid], "all": self.family}.get(name, lambda: [self.pid(name)])
+        for pid in victims():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def status(self) -> str:
+        try:
+            return json.loads((self.run / "run.json").read_bytes()).get("status", "")
+        except FileNotFoundError:
+            return ""
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """The exit code, once no process of the family is alive."""
+        until(lambda: self.process.poll() is not None, f"the end\n{self.said}", seconds)
+        until(lambda: not self.family(), "the end of every process", 20.0)
+        return self.process.returncode
+
+    def end(self) -> None:
+        self.kill("all")
+        self.process.wait()
+
+
+@pytest.fixture
+def walkers(tmp_path: Path) -> Iterator[Callable[..., Walkers]]:
+    """`walkers(run, config)` starts a run there, `walkers(run)` resumes it; words are `key=value`."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("finds processes through /proc, which this system does not have")
+    started: list[Walkers] = []
+
+    def start(run: Path, config: Mapping[str, Any] | None = None, *words: str) -> Walkers:
+        if config is None:
+            command = ["resume", run]
+        else:
+            (file := run.with_suffix(".yaml")).write_text(json.dumps(config), encoding="utf-8")
+            command = ["run", file, "--run-dir", run]
+        started.append(Walkers(run, *command, *words))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture(scope="session")
+def over_processes(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    """What `DIGITS` leaves behind, run over processes and undisturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return contents(wd.run(DIGITS, run_dir=folder / "run", in_process=False, report=False).path)
+
+
+# ---- kills of a run in one process ----------------------------------------------------------------------------
+
+CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+
+
+class Forked:
+    """A child of this process that runs an experiment in process, and gets a signal at any write it makes."""
+
+    def __init__(self, run: Path, config: Mapping[str, Any] | None, *rest: Any) -> None:
+        context = multiprocessing.get_context("fork")
+        self._told, tells = context.Pipe(duplex=False)
+        self.process = context.Process(target=self._work, args=(run, config, *rest, tells))
+        self.process.start()
+        tells.close()
+
+    def _work(self, run: Path, config: Any, overrides: Sequence[str], dies: Any, by: int, tells: Any) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        writes = _Writes(run, dies, by)
+        try:
+            if config is None:
+                wd.resume(run, overrides, report=False)
+            else:
+                wd.run(config, overrides, run_dir=run, report=False)
+        except KeyboardInterrupt:
+            os._exit(INTERRUPTED)
+        writes.watching = False
+        tells.send(writes.made)
+
+    def ends(self) -> list[str]:
+        """The name of the file of each write it made, to the end of the run."""
+        self.process.join(PATIENCE)
+        assert self.process.exitcode == 0, f"exit code {self.process.exitcode}"
+        return self._told.recv()
+
+    def is_killed(self) -> bool:
+        """Whether it was, or was interrupted; else it came to its end."""
+        self.process.join(PATIENCE)
+        assert self.process.exitcode in (0, INTERRUPTED, -signal.SIGKILL), f"exit code {self.process.exitcode}"
+        return self.process.exitcode != 0
+
+
+class _Writes:
+    """Follows, in this process, every change of a file under `run`, and dies at one: before it, or half-way through.
+
+    `dies` is the number of that write, or a function of the file and of what is written to it; `by` is a signal.
+    """
+
+    def __init__(self, run: Path, dies: int | Callable[[str, bytes], bool] | None, by: int) -> None:
+        self._run, self._dies, self._by, self.watching = str(run), dies, by, True
+        self.made: list[str] = []
+        self._write, self._fsync = os.write, os.fsync
+        os.write, os.fsync = self._writes, self._fsyncs
+        sys.addaudithook(self._hears)
+
+    def _is_the_last(self, path: str, data: bytes = b"") -> bool:
+        if not path.startswith(self._run) or not self.watching:
+            return False
+        self.made.append(path.removeprefix(self._run))
+        return self._dies(path, data) if callable(self._dies) else len(self.made) == self._dies
+
+    def _hears(self, event: str, arguments: tuple[Any, ...]) -> None:
+        opens = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if (opens or event in CHANGES) and self._is_the_last(_name(arguments[0])):
+            self._die()
+
+    def _fsyncs(self, fd: int) -> None:
+        if self._is_the_last(_name(fd)):
+            self._die()
+        self._fsync(fd)
+
+    def _writes(self, fd: int, data: Any) -> int:
+        if self._is_the_last(_name(fd), bytes(data)):
+            if self._by == signal.SIGKILL:
+                self._write(fd, bytes(data)[: len(data) // 2])
+            self._die()
+        return self._write(fd, data)
+
+    def _die(self) -> None:
+        os.kill(os.getpid(), self._by)
+        time.sleep(PATIENCE if self._by == signal.SIGKILL else 0.05)  # a thread reads the signal meanwhile
+
+
+def _name(file: Any) -> str:
+    """Of an open file, or a path."""
+    return os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else os.fsdecode(file)
+
+
+@pytest.fixture
+def forked() -> Iterator[Callable[..., Forked]]:
+    """`forked(run, config or None to resume, overrides, dies=, by=)`."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("names files through /proc, which this system does not have")
+    torch.set_num_threads(1)
+    started: list[Forked] = []
+
+    def start(
+        run: Path,
+        config: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
+        dies: int | Callable[[str, bytes], bool] | None = None,
+        by: int = signal.SIGKILL,
+    ) -> Forked:
+        started.append(Forked(run, config, overrides, dies, by))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.join()
+
+
+@pytest.fixture(scope="session")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> Contents:
+    """What `DIGITS` leaves behind, run in one process and undisturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return contents(wd.run(DIGITS, run_dir=folder / "run", report=False).path)
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The keys of the coupling in remembering.py, which can be imported meanwhile."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    yield {"name": "remembering:Remembering", "alpha": 0.1, "period": 3}
+    sys.modules.pop("remembering", None)
+
+
+@pytest.fixture(scope="session")
+def tools() -> SimpleNamespace:
+    """The functions of this file, which cannot be imported."""
+    return SimpleNamespace(
+        DIGITS=DIGITS,
+        contents=contents,
+        assert_equal=assert_equal,
+        difference=difference,
+        table=table,
+        last_step=last_step,
+        until=until,
+    )
