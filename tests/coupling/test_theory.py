@@ -283,7 +283,7 @@ def diverges(coupling: EASGD, eta: float, h: float, p: int) -> bool:
     ],
 )
 def test_warns_exactly_where_walkers_diverge(options: dict[str, Any], alpha: float) -> None:
-    coupling = EASGD(alpha=alpha, **options)
+    coupling = EASGD(alpha=alpha, **{"period": 1, **options})
     warning = theory.stability_warning(coupling, 0.5, 1.0, 4)
     assert (warning is not None) is diverges(coupling, 0.5, 1.0, 4)
     if warning:
@@ -292,9 +292,9 @@ def test_warns_exactly_where_walkers_diverge(options: dict[str, Any], alpha: flo
 
 
 def test_warning_names_bound_and_formula() -> None:
-    warning = theory.stability_warning(EASGD(alpha=0.5), 0.5, 1.0, 4)
+    warning = theory.stability_warning(EASGD(alpha=0.5, period=1), 0.5, 1.0, 4)
     assert warning is not None and "alpha < 0.375 = (4 - 2 lr h) / (2 (p + 1) - lr h p)" in warning
-    numeric = theory.stability_warning(EASGD(alpha=0.9, beta=1.5), 0.5, 1.0, 4)
+    numeric = theory.stability_warning(EASGD(alpha=0.9, beta=1.5, period=1), 0.5, 1.0, 4)
     assert numeric is not None and "alpha < 0.375 (numeric bound" in numeric  # (2 - lr h)(2 - beta)/2
 
 
@@ -309,4 +309,4 @@ def test_silent_where_nothing_is_known_or_nothing_is_wrong() -> None:
     assert theory.stability_warning(NoCoupling(), 5.0, 1.0, 4) is None
     assert theory.stability_warning(EASGD(alpha=0.9), 0.5, -1.0, 4) is None
     assert theory.stability_warning(EASGD(alpha=0.0), 0.5, 1.0, 4) is None
-    assert theory.stability_warning(EASGD(alpha=-0.9, beta=1.0), 0.5, 1.0, 1) is None  # momentum 0.9
+    assert theory.stability_warning(EASGD(alpha=-0.9, beta=1.0, period=1), 0.5, 1.0, 1) is None  # momentum 0.9

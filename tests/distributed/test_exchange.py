@@ -25,7 +25,9 @@ LARGE = 1 << 20  # numbers: far more than the sockets hold
 def part_of(place: int, size: int, dtype: torch.dtype, round_: int = 0) -> Tensor:
     """Numbers whose sum depends on the order in which they are added."""
     generator = torch.Generator().manual_seed(1000 * round_ + place)
-    return (torch.randn(size, generator=generator) * 10.0 ** torch.randint(-6, 6, (size,), generator=generator)).to(dtype)
+    return (torch.randn(size, generator=generator) * 10.0 ** torch.randint(-6, 6, (size,), generator=generator)).to(
+        dtype
+    )
 
 
 @pytest.mark.parametrize("places", [2, 3])

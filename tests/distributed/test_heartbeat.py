@@ -68,7 +68,9 @@ def spin() -> None:
         sum(range(1000))
 
 
-def test_a_stopped_process_is_named_and_a_slow_one_is_not(world: World, processes: Any, watch: Watch, until: Until) -> None:
+def test_a_stopped_process_is_named_and_a_slow_one_is_not(
+    world: World, processes: Any, watch: Watch, until: Until
+) -> None:
     slow = processes(beat_only(world, "walkers 0-3", spin))
     stopped = processes(beat_only(world, "walkers 4-7", threading.Event().wait))
     store = world.connect()
@@ -104,7 +106,9 @@ def test_the_coordinator_is_watched_too(world: World, processes: Any, until: Unt
     assert process.exitcode == 7
 
 
-def test_after_a_sleep_of_the_whole_machine_everybody_gets_a_new_chance(world: World, processes: Any, until: Until) -> None:
+def test_after_a_sleep_of_the_whole_machine_everybody_gets_a_new_chance(
+    world: World, processes: Any, until: Until
+) -> None:
     """A laptop was closed: the one that wakes first must not take the others for dead."""
 
     def watcher() -> None:
@@ -139,13 +143,13 @@ def test_it_stops(world: World) -> None:
 
 def test_without_the_store_nobody_is_accused(until: Until) -> None:
     """The store goes with the launcher, and then the leash ends this process."""
-    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    told, port, short = Told(), server.port, timedelta(seconds=2)
+    servers = [dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]
+    told, port, short = Told(), servers[0].port, timedelta(seconds=2)
     heart = Heartbeat(
         lambda: dist.TCPStore("127.0.0.1", port, wait_for_workers=False, timeout=short),
         "coordinator", ["walkers 0"], 0.8, told,
     )  # fmt: skip
-    until(lambda: server.check(["beat-coordinator"]), "the first beat")
-    del server
+    until(lambda: servers[0].check(["beat-coordinator"]), "the first beat")
+    servers.clear()
     until(lambda: not heart._thread.is_alive(), "it gives up")
     assert told.of == []

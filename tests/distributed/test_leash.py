@@ -42,7 +42,7 @@ with leash.tie() as tied:
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", {WEAR + SAY + FOREVER!r}])
 """,
-    "the forkserver's": f"""
+    "the forkserver's": """
 import multiprocessing, os, sys, time
 from walkers_dist.distributed import leash
 def child():
@@ -64,7 +64,9 @@ def alive(pid: int) -> bool:
         except (FileNotFoundError, ProcessLookupError):
             return False
     else:
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout
     return bool(state) and not state.startswith("Z")
 
 

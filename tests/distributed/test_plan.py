@@ -108,7 +108,13 @@ def test_more_walkers_than_processes_are_possible_are_rows() -> None:
 
 def test_names() -> None:
     plan = planned([(8, 10)], per_process=3)
-    assert [seat.name for seat in plan.seats[:5]] == ["coordinator", "walkers 0-1", "walkers 2-4", "walkers 5-7", "analyst 0"]
+    assert [seat.name for seat in plan.seats[:5]] == [
+        "coordinator",
+        "walkers 0-1",
+        "walkers 2-4",
+        "walkers 5-7",
+        "analyst 0",
+    ]
     assert Seat(3, "walkers", (4, 5)).name == "walkers 4" and plan.seats[9].name == "spare"
     assert plan.walkers[1].walkers == ["w2", "w3", "w4"]
 
@@ -154,7 +160,11 @@ def test_what_holds_on_every_machine(machines: Machines, asked: Asked) -> None:
     assert [seat.rank for seat in plan.seats] == list(range(len(ranks)))
     assert plan.seats[0] == Seat(0, "coordinator")
     roles = [seat.role for seat in plan.seats]
-    assert (roles.count("coordinator"), roles.count("walkers"), roles.count("analyst")) == (1, processes, asked["analysts"])
+    assert (roles.count("coordinator"), roles.count("walkers"), roles.count("analyst")) == (
+        1,
+        processes,
+        asked["analysts"],
+    )
 
     blocks = [seat.rows for seat in plan.walkers]
     assert [row for block in blocks for row in range(*block)] == list(range(asked["walkers"]))

@@ -31,6 +31,8 @@ def test_walkers_run(walkers, slow: Path, victim: str) -> None:
 
 
 def test_walkers_run_while_the_report_is_drawn(walkers, quick: Path) -> None:
+    """A plotting library that takes its time to load keeps the report's process busy."""
+    (quick.parent / "matplotlib.py").write_text("import time\ntime.sleep(600)\n")
     command = walkers("run", quick)
     assert command.with_word("report")
     kill(command.process.pid)

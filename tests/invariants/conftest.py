@@ -294,8 +294,8 @@ class Forked:
         writes.watching = False
         tells.send(writes.made)
 
-    def ends(self) -> list[str]:
-        """The name of the file of each write it made, to the end of the run."""
+    def ends(self) -> list[bytes]:
+        """What it wrote, write by write, to the end of the run."""
         self.process.join(PATIENCE)
         assert self.process.exitcode == 0, f"exit code {self.process.exitcode}"
         return self._told.recv()
@@ -315,7 +315,7 @@ class _Writes:
 
     def __init__(self, run: Path, dies: int | Callable[[str, bytes], bool] | None, by: int) -> None:
         self._run, self._dies, self._by, self.watching = str(run), dies, by, True
-        self.made: list[str] = []
+        self.made: list[bytes] = []
         self._write, self._fsync = os.write, os.fsync
         os.write, os.fsync = self._writes, self._fsyncs
         sys.addaudithook(self._hears)
@@ -323,7 +323,7 @@ class _Writes:
     def _is_the_last(self, path: str, data: bytes = b"") -> bool:
         if not path.startswith(self._run) or not self.watching:
             return False
-        self.made.append(path.removeprefix(self._run))
+        self.made.append(data)
         return self._dies(path, data) if callable(self._dies) else len(self.made) == self._dies
 
     def _hears(self, event: str, arguments: tuple[Any, ...]) -> None:

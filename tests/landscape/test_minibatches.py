@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.landscape import network
 from walkers_dist.landscape.data import Data
 from walkers_dist.landscape.losses import CrossEntropy, SquaredError
 from walkers_dist.landscape.mlp import MLP
@@ -101,6 +102,17 @@ def test_gradients_of_rows_are_those_of_each_alone(slow: Any, samples: int, batc
             chosen = order_by_hand(7, walker, epoch, samples)[number * batch_size : (number + 1) * batch_size]
             torch.testing.assert_close(g[k], oracle.grad(X[k], x[chosen], y[chosen]), rtol=1e-12, atol=1e-12)
         X.sub_(g, alpha=0.1)  # moved in place: what was bound once sees it
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_rows_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    landscape, walkers = transparent(30), [f"w{i}" for i in range(5)]
+    X = torch.randn(5, landscape.size, generator=torch.Generator().manual_seed(0))
+    together = [landscape.minibatches(walkers, 7)(X, t).clone() for t in range(6)]
+    monkeypatch.setattr(network, "STEP_AT_ONCE", rows * (2 * landscape.size + 7 * 30))
+    minibatch = landscape.minibatches(walkers, 7)
+    for t in range(6):
+        torch.testing.assert_close(minibatch(X, t), together[t])
 
 
 def test_two_places_may_hold_rows() -> None:

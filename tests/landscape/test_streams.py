@@ -18,7 +18,6 @@ NAME = st.tuples(
 )  # fmt: skip
 
 
-
 def numbers(seed: int, walker: str, purpose: str, step: int) -> torch.Tensor:
     return torch.randn(4, generator=stream(seed, walker, purpose, step))
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from walkers_dist.api.opened import Run, open_run
 from walkers_dist.config import text
 from walkers_dist.config.errors import INTERRUPTED, WRONG_INPUT, RunFailed, UserError
@@ -52,9 +54,21 @@ def _as_file(config: str | Path | Mapping[str, Any]) -> Iterator[str | Path]:
         yield config
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{config.get('name', 'experiment')}.yaml"
-        path.write_text(text.write(dict(config)), encoding="utf-8")
+        path = Path(folder) / "experiment.yaml"  # the name of an experiment that has none
+        try:
+            path.write_text(text.write(_plain(config)), encoding="utf-8")
+        except yaml.representer.RepresenterError as error:
+            raise UserError(f"config: {error.args[-1]!r} is nothing that a configuration can hold") from None
         yield path
+
+
+def _plain(value: Any) -> Any:
+    """Python's own types, as YAML has them: also from numbers and arrays of numpy and torch."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _start(request: Request, in_process: bool) -> Run:

@@ -9,11 +9,12 @@ import json
 from collections import deque
 from typing import Any, Protocol
 
-import safetensors.torch
+import numpy as np
 import torch
 from torch import Tensor
 
 from walkers_dist.distributed.groups import begin, broadcast, wait
+from walkers_dist.records import layout
 
 Note = dict[str, Any]
 Message = tuple[dict[str, Tensor], Note]
@@ -108,11 +109,9 @@ class GroupChannel:
 
 
 def _encode(tensors: dict[str, Tensor], note: Note) -> Tensor:
-    raw = safetensors.torch.save({key: v.contiguous() for key, v in tensors.items()}, {"note": json.dumps(note)})
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+    return torch.from_numpy(np.concatenate([*layout.parts(tensors, {"note": json.dumps(note)})]))
 
 
 def _decode(body: Tensor) -> Message:
-    raw = body.numpy().tobytes()
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    return safetensors.torch.load(raw), json.loads(header["__metadata__"]["note"])
+    tensors, texts = layout.read(body)
+    return tensors, json.loads(texts["note"])

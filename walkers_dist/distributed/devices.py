@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import resource
 import socket
@@ -15,6 +17,19 @@ def set_up_process(threads: int) -> None:
     torch.set_num_threads(threads)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what tensors of up to 4 MB leave behind, 32 MB in all, for the next ones.
+
+    By default it gives it back, and a Hessian-vector product is 1.3 to 1.8 times as long for fetching it again.
+    """
+    mmap_threshold, trim_threshold = -3, -1
+    with contextlib.suppress(AttributeError):  # another C library has no such thing
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 4 << 20)
+        libc.mallopt(trim_threshold, 32 << 20)
 
 
 def visible_gpus(device: str) -> tuple[str, ...]:

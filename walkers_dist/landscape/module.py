@@ -51,8 +51,7 @@ class ModuleModel(Model):
                 output = self.network(example)
             except (RuntimeError, ValueError, TypeError) as error:
                 raise UserError(
-                    f"landscape.model.name = {name}: it does not accept inputs of shape "
-                    f"{list(example.shape)}: {error}"
+                    f"landscape.model.name = {name}: it does not accept inputs of shape {list(example.shape)}: {error}"
                 ) from error
         if not isinstance(output, Tensor) or len(output) != 1:
             raise UserError(f"landscape.model.name = {name}: it must return one tensor, a row for every input")

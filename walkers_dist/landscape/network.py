@@ -19,7 +19,7 @@ from walkers_dist.landscape.streams import stream
 # What a CPU takes at a time: more leaves its cache, less is slow to start.
 ROWS_AT_ONCE = 16
 NUMBERS_AT_ONCE = 1 << 18  # of the widest layer, over rows (or directions) and samples
-STEP_AT_ONCE = 1 << 30  # of parameters, gradients and inputs of a step
+STEP_AT_ONCE = 1 << 20  # of parameters, gradients and inputs of a step
 GPU = 8  # times as many numbers and directions on a GPU
 
 

@@ -57,6 +57,7 @@ class BackgroundWriter(Generic[T]):
                     self._results.append(job())
             except BaseException as error:
                 self._error = error
+            del job  # and what it was to write
             with self._changed:
                 self._open -= 1
                 self._changed.notify_all()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.records import disk
+from walkers_dist.records import disk, layout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,14 +27,15 @@ class Digest:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Digest:
     """Write the tensors (rows of one matrix may be among them) to `path`, making its folder; on the disk at return."""
-    from safetensors.torch import save_file
-
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = disk.temporary_name(path)
-    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, dict(metadata or {}))
-    with temporary.open("rb") as file:
+    sha256 = hashlib.sha256()
+    with temporary.open("wb", buffering=0) as file:
+        for part in layout.parts(tensors, metadata or {}):
+            disk.append(file.fileno(), part)
+            sha256.update(part)
         os.fsync(file.fileno())
-        digest = Digest(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
+        digest = Digest(sha256.hexdigest(), file.tell())
     disk.put_in_place(temporary, path)
     return digest
 

@@ -198,6 +198,7 @@ def _walk(world: World, start: Start, plan: Plan, seat: Seat, guard: Guard) -> i
             channel=GroupChannel(core, len(plan.walkers) + 1),
         )
         walkers.c.copy_(center)
+        del center
         if published["resumed"]:
             walkers.resume(open_checkpoint(run, published["begin"]))
         walk(course, [walkers], published["begin"])

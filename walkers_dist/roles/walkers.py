@@ -103,6 +103,7 @@ class Walkers:
     @torch.no_grad()
     def report(self, t: int, due: Due) -> None:
         started = time.perf_counter()
+        self.channel.settle()
         if due.rows or due.distances or due.snapshot or due.checkpoint:
             self._find_center()
         if self.link and center_at_report(self.course, len(self.c), due):
@@ -116,6 +117,8 @@ class Walkers:
         if due.distances:
             tensors["X"] = self.X.cpu()
         self.measuring += time.perf_counter() - started
+        if due.snapshot or due.checkpoint:
+            self._stage()
         if due.snapshot:
             self._write_snapshot(t)
         if due.checkpoint:
@@ -151,13 +154,12 @@ class Walkers:
         """Where no force moves the center, it is the mean of the walkers that are finite."""
         if not self.course.experiment.coupling.follows_mean or not self.course.experiment.has_center:
             return
-        mean = Sums.zeros(self.X, ())
-        keep_finite_rows(self.X.clone(), mean)
-        self.exchange.start(mean.flat)
+        keep_finite_rows(self.X.clone(), self.sums)
+        self.exchange.start(self.sums.flat)
         self.exchange.finish()
         if self.link:
             self.link.settle()
-        torch.div(mean.vector, mean.count.clamp(min=1), out=self.c)
+        torch.div(self.sums.vector, self.sums.count.clamp(min=1), out=self.c)
 
     def _figures(self, theta: Tensor, walkers: Sequence[str] | None) -> Tensor:
         """norm, then loss, gradient norm and accuracy on training and test data: [K, 7], float64, on the CPU.
@@ -169,22 +171,31 @@ class Walkers:
             if split not in self.landscape.splits:
                 columns += [theta.new_full((len(theta),), torch.nan)] * 3
                 continue
-            share = (0, 1) if walkers else (self.exchange.place, self.exchange.places)
-            sums = self.landscape.sums(theta, split=split, walkers=walkers, share=share)
-            if not walkers:
-                self.exchange.start(sums)
-                self.exchange.finish()
-            figures = self.landscape.figures(theta, sums)
+            figures = self.landscape.figures(theta, self._sums(theta, split, walkers))
             columns += [figures.loss, figures.grad_norm, figures.accuracy]
         return torch.stack(columns, dim=1).double().cpu()
 
+    def _sums(self, theta: Tensor, split: str, walkers: Sequence[str] | None) -> Tensor:
+        if walkers:
+            return self.landscape.sums(theta, split=split, walkers=walkers)
+        share = self.exchange.place, self.exchange.places
+        sums = self.landscape.sums(theta, split=split, share=share)
+        self.exchange.start(sums)
+        self.exchange.finish()
+        return sums
+
     # ---- what is written --------------------------------------------------------------------------------------
 
-    def _write_snapshot(self, t: int) -> None:
-        self._writer.drain()  # one staging buffer
+    def _stage(self) -> None:
+        """Copy the rows to where snapshot and checkpoint are written from, in the background."""
+        self._writer.drain()
         if self._staging is None:
             self._staging = torch.empty_like(self.X, device="cpu", pin_memory=self.X.is_cuda)
-        points = dict(zip(self.names, self._staging.copy_(self.X), strict=True))
+        self._staging.copy_(self.X)
+
+    def _write_snapshot(self, t: int) -> None:
+        assert self._staging is not None
+        points = dict(zip(self.names, self._staging, strict=True))
 
         def write() -> Written:
             digest = write_snapshot(self.run, t, self.process, points)
@@ -193,7 +204,10 @@ class Walkers:
         self._writer.submit(write)
 
     def _write_checkpoint(self, t: int) -> None:
-        state = {name: {key: v.clone() for key, v in named.items()} for name, named in self.state_dict().items()}
+        state = {
+            name: {key: v if key == "x" else v.clone() for key, v in named.items()}
+            for name, named in self.state_dict(self._staging).items()
+        }
 
         def write() -> Written:
             digest = write_checkpoint(self.run, t, self.process, state)
@@ -201,9 +215,9 @@ class Walkers:
 
         self._writer.submit(write)
 
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """All that a resume needs of these walkers: walker -> name -> tensor."""
-        rows = {"x": self.X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
+    def state_dict(self, X: Tensor | None = None) -> dict[str, dict[str, Tensor]]:
+        """All that a resume needs of these walkers: walker -> name -> tensor. `X`: a copy of the rows."""
+        rows = {"x": self.X if X is None else X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
         rows |= {f"coupling.{key}": v for key, v in self.memory.items() if v.ndim == 2}
         named = {name: {key: v[k] for key, v in rows.items()} for k, name in enumerate(self.names)}
         of_center = {key: v for key, v in self.memory.items() if v.ndim == 1}
@@ -229,5 +243,5 @@ class Walkers:
 
 
 def checksum(c: Tensor) -> int:
-    """A sum over the bits of a replica: equal replicas have equal ones."""
-    return int(c.view(torch.int32).sum(dtype=torch.int64))
+    """A sum over the bits of a replica, modulo 2^32: equal replicas have equal ones."""
+    return int(c.view(torch.int32).sum(dtype=torch.int32))  # a wider sum would first make a wider copy
