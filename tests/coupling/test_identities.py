@@ -53,7 +53,7 @@ def momentum_as_force(delta: float) -> dict[str, Any]:
     return {"name": "easgd", "alpha": -delta, "beta": 1.0, "period": 1, "order": "simultaneous"}
 
 
-def heavy_ball(landscape: Any, theta: torch.Tensor, eta: float, delta: float, batch: int | None, steps: int) -> Any:
+def heavy_ball(landscape: Any, theta: torch.Tensor, eta: float, delta: float, batch: int, steps: int) -> Any:
     """x' = x - eta g(x) + delta (x - x_before): [T, P]; the gradient is that of w0's own minibatches."""
     gradient = landscape.minibatches(["w0"], batch)
     before, x, seen = theta, theta, [theta]
@@ -69,7 +69,7 @@ def test_one_repelled_walker_is_a_heavy_ball(delta: float, program: Any, bowl: A
         momentum_as_force(delta), walkers=1, steps=40, dim=3, curvature=[0.2, 1.0, 3.0], start=2.0, noise=0.3
     )
     seen = program.both(experiment)
-    ball = heavy_ball(seen.run.landscape, torch.full((3,), 2.0, dtype=torch.float64), 0.1, delta, None, 40)
+    ball = heavy_ball(seen.run.landscape, torch.full((3,), 2.0, dtype=torch.float64), 0.1, delta, 1, 40)
     np.testing.assert_allclose(seen.x[:, 0], ball, rtol=0, atol=1e-13)
     np.testing.assert_allclose(seen.c[1:], seen.x[:-1, 0], rtol=0, atol=1e-13)  # the center is where the walker was
 

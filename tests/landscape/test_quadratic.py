@@ -85,7 +85,7 @@ def test_starts() -> None:
 def noise_of(landscape: Quadratic, walkers: list[str], steps: int) -> np.ndarray:
     """What the stochastic gradients have beside the gradient: [steps, walkers, dim]."""
     X = normal(len(walkers), landscape.size)
-    minibatch, exact = landscape.minibatches(walkers, None), landscape.grad(X, walkers=walkers)
+    minibatch, exact = landscape.minibatches(walkers, 1), landscape.grad(X, walkers=walkers)
     return torch.stack([minibatch(X, t).clone() - exact for t in range(steps)]).numpy()
 
 
@@ -107,7 +107,7 @@ def test_noise_belongs_to_seed_walker_and_step() -> None:
     landscape = made(dim=4, noise=0.5)
     all_of_them = noise_of(landscape, ["w0", "w1", "w2"], 6)
     X = normal(3, 4)
-    alone = landscape.minibatches(["w2"], None)
+    alone = landscape.minibatches(["w2"], 1)
     for t in (5, 0, 3):  # in any order, in any process
         g = alone(X[2:], t) - landscape.grad(X[2:], walkers=["w2"])
         np.testing.assert_allclose(g[0].numpy(), all_of_them[t, 2], atol=1e-14)
@@ -115,11 +115,17 @@ def test_noise_belongs_to_seed_walker_and_step() -> None:
 
 
 def test_single_precision_has_the_same_noise() -> None:
-    double = made(dim=4, noise=0.5).minibatches(["w0"], None)(torch.zeros(1, 4, dtype=torch.float64), 3)
-    single = made(dim=4, noise=0.5, dtype="float32").minibatches(["w0"], None)(torch.zeros(1, 4), 3)
+    double = made(dim=4, noise=0.5).minibatches(["w0"], 1)(torch.zeros(1, 4, dtype=torch.float64), 3)
+    single = made(dim=4, noise=0.5, dtype="float32").minibatches(["w0"], 1)(torch.zeros(1, 4), 3)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), double, rtol=1e-6, atol=1e-7)
 
 
 def test_without_noise_the_gradient_is_exact() -> None:
     assert not noise_of(made(dim=3), ["w0", "w1"], 5).any()
+
+
+def test_the_whole_data_has_no_noise() -> None:
+    landscape, X = made(dim=3, noise=0.5), normal(2, 3)
+    exact = landscape.grad(X, walkers=["w0", "w1"])
+    assert torch.equal(landscape.minibatches(["w0", "w1"], None)(X, 4), exact)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from walkers_dist.config.kinds import Coupling, Event
-from walkers_dist.coupling.rows import keep_finite_rows
+from walkers_dist.coupling.rows import keep_finite_rows, room_for
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class Elementary(Coupling):
         X.lerp_(c, self.alpha)  # x <- x - alpha (x - c)
 
     def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
-        rows = X.clone()
+        rows = room_for(X, out).copy_(X)
         keep_finite_rows(rows, out)  # sum_i x^i
         out["norms"].copy_(rows.norm(dim=1).sum())  # sum_i |x^i|
 

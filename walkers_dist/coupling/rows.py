@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from walkers_dist.config.kinds import Sums
 
 
+def room_for(X: Tensor, out: Sums) -> Tensor:
+    """Rows like `X: [K, P]` for `keep_finite_rows` to sum: new ones, or for a single row its place in the sum."""
+    import torch
+
+    return out.vector[None] if len(X) == 1 else torch.empty_like(X)
+
+
 def keep_finite_rows(rows: Tensor, out: Sums) -> Tensor:
     """Sum the finite ones of `rows: [K, P]` into `out.vector`, their number into `out.count`.
 

@@ -51,12 +51,14 @@ class Quadratic(Landscape):
         return self.h * (theta - self.optima(walkers).mean(0))
 
     def minibatches(self, walkers: Sequence[str], batch_size: int | None) -> Minibatch:
+        noise = self.noise if batch_size is not None else 0.0  # the noise is that of minibatches
+
         def gradient(X: Tensor, t: int) -> Tensor:
             g = self.grad(X, walkers=walkers)
-            if self.noise:
+            if noise:
                 for row, name in zip(g, walkers, strict=True):
                     xi = torch.randn(self.size, generator=stream(self.seed, name, "noise", t), dtype=torch.float64)
-                    row.sub_(xi.to(row), alpha=self.noise)
+                    row.sub_(xi.to(row), alpha=noise)
             return g
 
         return gradient

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from walkers_dist.config.course import Change, Course, Due
 from walkers_dist.config.kinds import Sums
-from walkers_dist.coupling.rows import keep_finite_rows
+from walkers_dist.coupling.rows import keep_finite_rows, room_for
 from walkers_dist.distributed.channel import Channel
 from walkers_dist.distributed.exchange import CENTER_AT_REPORTS, Exchange, Link
 from walkers_dist.landscape import Landscape
@@ -66,7 +66,6 @@ class Walkers:
         self.sums = Sums.zeros(self.X, coupling.scalars)
         self._minibatch = landscape.minibatches(self.names, None if dynamics.full_batch else dynamics.batch_size)
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
-        self._staging: Tensor | None = None
         self.elapsed = self.measuring = 0.0
         self._since = time.perf_counter()
 
@@ -118,11 +117,7 @@ class Walkers:
             tensors["X"] = self.X.cpu()
         self.measuring += time.perf_counter() - started
         if due.snapshot or due.checkpoint:
-            self._stage()
-        if due.snapshot:
-            self._write_snapshot(t)
-        if due.checkpoint:
-            self._write_checkpoint(t)
+            self._write(t, due)
         self.elapsed += time.perf_counter() - self._since
         self._since = time.perf_counter()
         self.channel.send(tensors, self._note())
@@ -154,7 +149,7 @@ class Walkers:
         """Where no force moves the center, it is the mean of the walkers that are finite."""
         if not self.course.experiment.coupling.follows_mean or not self.course.experiment.has_center:
             return
-        keep_finite_rows(self.X.clone(), self.sums)
+        keep_finite_rows(room_for(self.X, self.sums).copy_(self.X), self.sums)
         self.exchange.start(self.sums.flat)
         self.exchange.finish()
         if self.link:
@@ -186,28 +181,28 @@ class Walkers:
 
     # ---- what is written --------------------------------------------------------------------------------------
 
-    def _stage(self) -> None:
-        """Copy the rows to where snapshot and checkpoint are written from, in the background."""
+    def _write(self, t: int, due: Due) -> None:
+        """Have a copy of the rows, one at a time, written in the background."""
         self._writer.drain()
-        if self._staging is None:
-            self._staging = torch.empty_like(self.X, device="cpu", pin_memory=self.X.is_cuda)
-        self._staging.copy_(self.X)
+        X = torch.empty_like(self.X, device="cpu", pin_memory=self.X.is_cuda).copy_(self.X)
+        points = dict(zip(self.names, X, strict=True))
+        if due.snapshot:
+            self._write_snapshot(t, points)
+        if due.checkpoint:
+            self._write_checkpoint(t, points)
 
-    def _write_snapshot(self, t: int) -> None:
-        assert self._staging is not None
-        points = dict(zip(self.names, self._staging, strict=True))
-
+    def _write_snapshot(self, t: int, points: Mapping[str, Tensor]) -> None:
         def write() -> Written:
             digest = write_snapshot(self.run, t, self.process, points)
             return "snapshot", t, digest.sha256, digest.size, self.names
 
         self._writer.submit(write)
 
-    def _write_checkpoint(self, t: int) -> None:
-        state = {
-            name: {key: v if key == "x" else v.clone() for key, v in named.items()}
-            for name, named in self.state_dict(self._staging).items()
-        }
+    def _write_checkpoint(self, t: int, points: Mapping[str, Tensor]) -> None:
+        state = self.state_dict()
+        for name, named in state.items():
+            for key, value in named.items():
+                named[key] = points[name] if key == "x" and name in points else value.clone()
 
         def write() -> Written:
             digest = write_checkpoint(self.run, t, self.process, state)
@@ -215,9 +210,9 @@ class Walkers:
 
         self._writer.submit(write)
 
-    def state_dict(self, X: Tensor | None = None) -> dict[str, dict[str, Tensor]]:
-        """All that a resume needs of these walkers: walker -> name -> tensor. `X`: a copy of the rows."""
-        rows = {"x": self.X if X is None else X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """All that a resume needs of these walkers: walker -> name -> tensor."""
+        rows = {"x": self.X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
         rows |= {f"coupling.{key}": v for key, v in self.memory.items() if v.ndim == 2}
         named = {name: {key: v[k] for key, v in rows.items()} for k, name in enumerate(self.names)}
         of_center = {key: v for key, v in self.memory.items() if v.ndim == 1}
