@@ -143,6 +143,7 @@ def test_it_stops(world: World) -> None:
     assert not any(thread.name == "heartbeat" for thread in threading.enumerate()) and told.of == []
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_without_the_store_nobody_is_accused(until: Until) -> None:
     """The store goes with the launcher, and then the leash ends this process."""
     servers = [dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)]

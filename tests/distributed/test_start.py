@@ -93,6 +93,16 @@ def test_a_rank_that_died_after_it_accepted(world: World, together: Together, en
     assert all(start.published["told"] == ["n0", "second life", "n2"] for start in starts)
 
 
+def test_who_takes_a_dead_ranks_place_after_the_go_joins(world: World, together: Together, entry: Make) -> None:
+    """An analyst may die at any time: the others have long begun, and nobody leads any more."""
+    lead_and_follow = together(
+        lambda: lead(world.connect(), 2, entry("n0"), Publisher(), LONG),
+        lambda: follow(world.connect(), 1, entry("first life")),
+    )
+    (late,) = together(lambda: follow(world.connect(), 1, entry("second life"), again=True))
+    assert late == lead_and_follow[0] and late.published["told"] == ["n0", "first life"]
+
+
 def test_what_an_earlier_start_left_is_ignored(world: World, together: Together, entry: Make) -> None:
     """The whole job was restarted, its store was not: everything in there is of dead processes."""
 

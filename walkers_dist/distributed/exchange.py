@@ -48,6 +48,7 @@ class CollectiveExchange:
 
     def finish(self) -> None:
         wait(self._work)
+        self._work = None  # it holds the sums
 
 
 class Link(Protocol):
