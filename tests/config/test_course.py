@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walkers_dist.config.course import Change, Course
+from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import parse
 
@@ -88,7 +88,7 @@ def test_changes_come_at_their_step() -> None:
 def test_a_course_begun_later_goes_on_as_one_that_walked_there(t: int) -> None:
     walked = course(schedule=SCHEDULE)
     made = [change for step in range(t) for change in walked.advance(step)]
-    later = Course(course(schedule=SCHEDULE).experiment, made=made, resumed_at=t)
+    later = Course(course(schedule=SCHEDULE).experiment, History(t, resumed=True, made=tuple(made)))
     assert later.experiment == walked.experiment
     assert later.advance(t) == walked.advance(t)
     assert not later.due(t).checkpoint
@@ -97,7 +97,7 @@ def test_a_course_begun_later_goes_on_as_one_that_walked_there(t: int) -> None:
 
 def test_changes_by_hand_act_at_their_step_after_the_scheduled_ones() -> None:
     given = [Change(9, "live", "dynamics.lr", None, 0.125), Change(4, "resume", "steps", None, 40)]
-    c = Course(course(schedule=SCHEDULE).experiment, given=given)
+    c = Course(course(schedule=SCHEDULE).experiment, History(given=tuple(given)))
     made = {t: c.advance(t) for t in range(12)}
     assert [change.source for change in made[9]] == ["schedule", "schedule", "live"]
     assert made[4] == [Change(4, "resume", "steps", 30, 40)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -83,3 +84,31 @@ def test_a_rank_that_is_killed(walkers, slow: Path, name: str) -> None:
     os.kill(command.playing(name), signal.SIGKILL)
     assert_ended_by(command, f"{name} was ended by SIGKILL")
     assert_books_are_whole(command)
+
+
+# ---- before there is a run ------------------------------------------------------------------------------------
+
+
+def test_a_rank_that_is_killed_before_the_run_begins(walkers, slow: Path) -> None:
+    """While the coordinator is still looking at the data."""
+    (slow.parent / "endless.py").write_text("import time\ndef bowl(**keys):\n    time.sleep(600)\n")
+    command = walkers("run", slow, "landscape={kind: 'endless:bowl'}")
+    launcher = command.with_word("_launch")
+    ranks = command.until(lambda: len(found := forked(command, launcher)) == 3 and found, "3 ranks")
+    os.kill(max(ranks), signal.SIGKILL)  # the coordinator was the first
+    assert command.wait() == 1
+    assert command.err == "walkers: a process was ended by SIGKILL before the run began\n"
+    assert command.leaves_nothing() and not list(slow.parent.glob("runs"))
+
+
+def forked(command, launcher: int) -> list[int]:
+    """Children of the forkserver, itself a child of the launcher."""
+    parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in command.family()}
+    return [pid for pid, parent in parents.items() if parents.get(parent) == launcher]
+
+
+def test_ranks_that_do_not_come_in_time(walkers, slow: Path) -> None:
+    command = walkers("run", slow, "exchange.timeouts.start=1.0e-6", "--no-report")
+    assert command.wait() == 1
+    assert re.match(r"walkers: ranks \[.*\] did not .* within exchange.timeouts.start\n$", command.err)
+    assert command.leaves_nothing()

@@ -48,6 +48,7 @@ def assert_interrupted(command, steps_before: int) -> None:
     assert command.last_checkpoint() == last > steps_before
     (event,) = [row for row in command.rows("events") if row["source"] == "stop"]
     assert int(event["step"]) == last - 1
+    assert "Traceback" not in command.out + command.err
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -56,7 +57,7 @@ def test_one_signal(walkers, slow: Path, name: str) -> None:
     command.at_step(30)
     os.kill(command.process.pid, signal.Signals[name])
     assert_interrupted(command, 30)
-    assert command.err == ""
+    assert command.err == "" and command.out.endswith(f"\ninterrupted: walkers resume {command.run}\n")
 
 
 def test_ctrl_c_in_a_terminal(walkers, slow: Path) -> None:
@@ -68,7 +69,8 @@ def test_ctrl_c_in_a_terminal(walkers, slow: Path) -> None:
     time.sleep(0.5)  # some refreshes of the line
     os.write(terminal.keyboard, CTRL_C)
     assert_interrupted(command, 40)
-    lines = terminal.screen.decode().replace("^C", "").replace("\r\n", "\n").split("\n")
+    lines = terminal.screen.decode().replace("^C", "").replace("\r\n", "\n").rstrip("\n").split("\n")
+    assert lines[-1] == f"interrupted: walkers resume {command.run}"
     moving = next(line for line in lines if "steps/s" in line)
     assert sum("steps/s" in line for line in lines) == 1, "more than one line"
     assert moving.count("\r") >= 3

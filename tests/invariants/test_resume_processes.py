@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 
 import pytest
@@ -88,6 +90,21 @@ def test_interrupted_and_resumed(walkers, tools, tmp_path, over_processes):
     second = walkers(run)
     assert second.wait() == 0, second.said
     tools.assert_equal(tools.contents(run), over_processes)
+
+
+def test_stopped_by_a_rule_and_killed_before_the_analysis_ended(walkers, tools, tmp_path):
+    """With one process of walkers even the bits are those of a run without processes."""
+    bowl = {"kind": "quadratic", "dim": 7, "curvature": 0.2, "start": [1, 2, 3, 4], "noise": 0.1}
+    rule = {"metric": "train_loss", "of": "mean", "below": 0.1}
+    config = {**tools.DIGITS, "landscape": bowl, "stop": rule, "steps": 400, "walkers_per_process": 4}
+    first = walkers(tmp_path / "run", config)
+    os.kill(first.pid("analyst 0"), signal.SIGSTOP)
+    kill(first, "all", with_status("analysing"), tools)
+    again = walkers(tmp_path / "run")
+    assert again.wait() == 0, again.said
+    undisturbed = tools.contents(wd.run(config, run_dir=tmp_path / "undisturbed", report=False).path)
+    assert int(undisturbed["results"][-1]["step"]) < 100
+    tools.assert_equal(tools.contents(tmp_path / "run"), undisturbed)
 
 
 def test_other_processes_go_on_with_it(walkers, tools, tmp_path):

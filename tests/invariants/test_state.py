@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from walkers_dist.config.course import Change, Course
+from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.load import parse
 from walkers_dist.distributed.channel import LocalChannel
 from walkers_dist.distributed.exchange import LocalExchange
@@ -164,10 +164,10 @@ def test_a_course_rebuilt_at_any_step_goes_on_the_same(at):
     schedule = [{"at": 7, "set": {"log.every": 4}}, {"at": 20, "set": {"dynamics.lr": 0.3, "steps": 50}}]
     experiment = parse({"landscape": {"kind": "quadratic"}, "steps": 90, "schedule": schedule}, "course")
     given = [Change(31, "resume", "log.every", None, 7), Change(20, "live", "dynamics.lr", None, 0.4)]
-    whole, made, dues = Course(experiment, given=given), [], {}
+    whole, made, dues = Course(experiment, History(given=tuple(given))), [], {}
     for t in range(51):
         if t == at:
-            rebuilt = Course(experiment, made=list(made), given=given, resumed_at=at)
+            rebuilt = Course(experiment, History(at, resumed=True, made=tuple(made), given=tuple(given)))
         made += whole.advance(t)
         dues[t] = (whole.experiment, whole.due(t))
     assert whole.last == 50 and whole.experiment.dynamics.lr == 0.4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from walkers_dist.config.changes import apply_change
 from walkers_dist.config.merge import get
@@ -36,33 +36,45 @@ class Due:
         return self.report
 
 
+@dataclass(frozen=True)
+class History:
+    """What came before the step that a course begins at; nothing, for a new run."""
+
+    begin: int = 0
+    resumed: bool = False
+    """Whether there is a checkpoint of that step: it is not written again."""
+    ended: bool = False
+    """Whether a rule ended the run there."""
+    made: tuple[Change, ...] = ()
+    """The changes of the steps before."""
+    given: tuple[Change, ...] = ()
+    """Changes made by hand, beside the schedule, that act from there on."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> History:
+        changes = {key: tuple(Change(**change) for change in fields[key]) for key in ("made", "given")}
+        return cls(**{**fields, **changes})
+
+
 NOTHING = Due(False, False, False, False, False, False)
 
 
 class Course:
-    """Follows an experiment through its steps; every process of a run has one and they agree.
+    """Follows an experiment through its steps; every process of a run has one and they agree."""
 
-    `made` are the changes of steps before the one it begins at; `given` are changes made by hand, beside the schedule;
-    `resumed_at` is the step of the checkpoint it goes on from, which is not written again.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        *,
-        made: Sequence[Change] = (),
-        given: Sequence[Change] = (),
-        resumed_at: int | None = None,
-    ) -> None:
+    def __init__(self, experiment: Experiment, history: History = History()) -> None:
         self.experiment = experiment
         self._schedule = experiment.schedule
-        self._given = given
-        self._resumed_at = resumed_at
+        self._given = history.given
+        self._resumed_at = history.begin if history.resumed else None
         self._step = 0
-        self._end: int | None = None
-        for change in made:
+        self._end = history.begin if history.ended else None
+        for change in history.made:
             self.experiment = apply_change(self.experiment, change.key, change.new)
-        self._happening = {entry.at for entry in self._schedule} | {change.step for change in given}
+        self._happening = {entry.at for entry in self._schedule} | {change.step for change in self._given}
         self._clocks = _clocks(self.experiment)
 
     @property

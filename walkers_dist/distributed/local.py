@@ -80,7 +80,7 @@ def start_server(preload: str) -> None:
     """Start the forkserver, which loads the module `preload` while this process goes on; call it first thing."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    # A store looks up the name of every loopback address that connects to it: let a silent name server cost 1 s, not 10.
+    # A store looks up the name of every loopback address that connects to it: a silent name server costs 1 s, not 10.
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
     multiprocessing.set_forkserver_preload([preload])
     multiprocessing.forkserver.ensure_running()

@@ -31,7 +31,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
         os.close(directory)
 
 
-def append(fd: int, data: bytes) -> None:
+def append(fd: int, data: bytes | memoryview) -> None:
     """Append `data`, by one write unless the system takes only a part of it."""
     view = memoryview(data)
     while view:

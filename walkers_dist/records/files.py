@@ -32,8 +32,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     sha256 = hashlib.sha256()
     with temporary.open("wb", buffering=0) as file:
         for part in layout.parts(tensors, metadata or {}):
-            disk.append(file.fileno(), part)
-            sha256.update(part)
+            disk.append(file.fileno(), part.data)
+            sha256.update(part.data)
         os.fsync(file.fileno())
         digest = Digest(sha256.hexdigest(), file.tell())
     disk.put_in_place(temporary, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -19,14 +20,12 @@ ENDED = ("done", "interrupted", "failed")
 def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Received, report: bool) -> int:
     """The coordinator's last duties after the last step; returns the exit code."""
     if interrupted:
-        run.update_info(status="interrupted")
-        return INTERRUPTED
+        return _interrupted(run)
     run.update_info(status="analysing")
     started = time.perf_counter()
     while any(state_of(run, number) == "working" for number in range(analysts)):
         if signals.name:
-            run.update_info(status="interrupted")
-            return INTERRUPTED
+            return _interrupted(run)
         time.sleep(POLL)
     analysed = time.perf_counter()
     note_timings(run, analysis=analysed - started)
@@ -35,6 +34,12 @@ def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Recei
         draw_report(run)
         note_timings(run, report=time.perf_counter() - analysed)
     return DONE
+
+
+def _interrupted(run: RunDirectory) -> int:
+    run.update_info(status="interrupted")
+    print(f"interrupted: walkers resume {shlex.quote(str(run.path))}", flush=True)
+    return INTERRUPTED
 
 
 def draw_report(run: RunDirectory) -> None:

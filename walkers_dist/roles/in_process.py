@@ -75,11 +75,11 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
             channel=channel,
             signals=signals,
             center=center,
-            begin=preparation.begin,
+            begin=preparation.history.begin,
             state=preparation.state,
         )
         note_timings(run, start=time.time() - started)
-        walk(course, [walkers, coordinator], preparation.begin)
+        walk(course, [walkers, coordinator], preparation.history.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
         if not coordinator.interrupted and experiment.analysts:
             run.update_info(status="analysing")

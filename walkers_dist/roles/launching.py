@@ -78,11 +78,13 @@ def _gpus() -> int:
 
 def _on_death(path: str, rank: int, exitcode: int) -> None:
     """Say how a rank left, in `error.txt` if nobody has said more; an analyst is given up."""
+    why = f"was ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"left with exit code {exitcode}"
     if not path:
+        if exitcode < 0:  # else it has said more itself
+            print(f"walkers: {'a process' if rank else 'coordinator'} {why} before the run began", file=sys.stderr)
         return
     run = RunDirectory(Path(path))
     seat = run.read_info()["plan"][rank]
-    why = f"was ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"left with exit code {exitcode}"
     if seat["role"] == "analyst":
         from walkers_dist.roles.analyst import report_state
 

@@ -9,8 +9,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 
 from walkers_dist.config import merge
 from walkers_dist.config.changes import is_live, may_resume_with
-from walkers_dist.config.course import Change, Course
+from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import dump, load
 from walkers_dist.config.schema import Experiment
@@ -42,14 +42,14 @@ from walkers_dist.roles.request import Request
 
 @dataclass
 class Preparation:
-    """A run about to begin at step `begin`, in a directory that is to be made or in the one that it goes on in."""
+    """A run about to begin, in a directory that is to be made or in the one that it goes on in."""
 
     experiment: Experiment
-    """As in `config.yaml`; what changed before `begin` is in `made`, what changes by hand after it in `given`."""
+    """As in `config.yaml`; how it has changed since is in the history."""
     landscape: Landscape
-    begin: int = 0
-    made: tuple[Change, ...] = ()
-    given: tuple[Change, ...] = ()
+    history: History = field(default_factory=History)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What the coordinator's part of the checkpoint says beside the center."""
     checkpoint: Checkpoint | None = None
     run: RunDirectory | None = None
     folder: Path | None = None
@@ -57,26 +57,7 @@ class Preparation:
     entered: bool = False
 
     def course(self) -> Course:
-        resumed_at = self.begin if self.checkpoint else None
-        course = Course(self.experiment, made=self.made, given=self.given, resumed_at=resumed_at)
-        if self.stopped:
-            course.end(self.begin)
-        return course
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a rule has stopped the run at `begin`."""
-        return bool(self.state.get("stopped"))
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What the coordinator's part of the checkpoint says beside the center.
-
-        A resume that asks for other steps or another rule takes back what the rule had decided.
-        """
-        state = self.checkpoint.state() if self.checkpoint else {}
-        asked = (change.key.partition(".")[0] for change in self.given if change.source == "resume")
-        return state | {"stop": None, "stopped": False} if {"steps", "stop"} & {*asked} else state
+        return Course(self.experiment, self.history)
 
 
 def prepare(request: Request) -> Preparation:
@@ -131,12 +112,20 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     checkpoint = newest_checkpoint(run)
     for line in checkpoint.passed_over if checkpoint else ():
         print(f"warning: {line}; going on from the checkpoint before it", file=sys.stderr, flush=True)
+    state = checkpoint.state() if checkpoint else {}
     begin = checkpoint.step if checkpoint else 0
-    made = tuple(Change(**change) for change in checkpoint.state()["changes"]) if checkpoint else ()
-    given = (*_given_before(run, begin), *(
-        Change(begin, "resume", key, None, value) for key, value in changes if is_live(experiment, key)
-    ))  # fmt: skip
-    preparation = Preparation(experiment, landscape, begin, made, given, checkpoint, run)
+    asked = [Change(begin, "resume", key, None, value) for key, value in changes if is_live(experiment, key)]
+    given = (*_given_before(run, begin), *asked)
+    if {"steps", "stop"} & {change.key.partition(".")[0] for change in given if change.source == "resume"}:
+        state |= {"stop": None, "stopped": False}  # other steps or another rule take back what the rule had decided
+    history = History(
+        begin=begin,
+        resumed=checkpoint is not None,
+        ended=bool(state.get("stopped")),
+        made=tuple(Change(**change) for change in state.get("changes", [])),
+        given=given,
+    )
+    preparation = Preparation(experiment, landscape, history, state, checkpoint, run)
     _try(preparation)
     return preparation
 
@@ -160,10 +149,10 @@ def _given_before(run: RunDirectory, begin: int) -> list[Change]:
 def _try(preparation: Preparation) -> None:
     """Make every change that lies ahead, on a course of its own. Raises `UserError` where one is impossible."""
     course = preparation.course()
-    for step in sorted({preparation.begin, *(change.step for change in preparation.given)}):
+    for step in sorted({preparation.history.begin, *(change.step for change in preparation.history.given)}):
         course.advance(step)
-    if (steps := course.experiment.steps) < preparation.begin:
-        raise UserError(f"steps = {steps}: the run is at step {preparation.begin} already")
+    if (steps := course.experiment.steps) < preparation.history.begin:
+        raise UserError(f"steps = {steps}: the run is at step {preparation.history.begin} already")
 
 
 def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirectory:
@@ -183,8 +172,8 @@ def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirec
         run.claim()
     else:
         run = preparation.run
-        _cut_back(run, preparation.begin)
-        _tell_of_resume(run, preparation.begin)
+        _cut_back(run, preparation.history.begin)
+        _tell_of_resume(run, preparation.history.begin)
         _write_config(run, experiment)
         run.update_info(**_facts(experiment, plan, preparation))
     run.logs.mkdir(exist_ok=True)
@@ -222,7 +211,7 @@ def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict
     return {
         "status": "running",
         "name": experiment.name,
-        "begin": preparation.begin,
+        "begin": preparation.history.begin,
         "plan": [{"name": seat.name, **entry} for seat, entry in zip(plan.seats, plan.to_json(), strict=True)],
         "walkers_per_process": max(len(seat.walkers) for seat in plan.walkers),
         "device": "cuda" if any(seat.gpu for seat in plan.walkers) else "cpu",

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from walkers_dist.config.course import Change, Course
+from walkers_dist.config.course import Course
 from walkers_dist.config.errors import DONE, FAILED, WRONG_INPUT, RunFailed, UserError
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.channel import GroupChannel
 from walkers_dist.distributed.exchange import CollectiveExchange, GroupLink, LocalExchange
-from walkers_dist.distributed.groups import broadcast, make_group
-from walkers_dist.distributed.heartbeat import Heartbeat
+from walkers_dist.distributed.groups import broadcast
 from walkers_dist.distributed.local import REFUSED_KEY, RUN_KEY
-from walkers_dist.distributed.plan import Entry, Plan, Seat, make_plan
+from walkers_dist.distributed.plan import Entry, make_plan
 from walkers_dist.distributed.signals import Received, stop_signals
-from walkers_dist.distributed.start import Start, World, follow, lead
+from walkers_dist.distributed.start import World, follow, lead
 from walkers_dist.landscape import build
 from walkers_dist.records.checkpoints import open_checkpoint
 from walkers_dist.records.experiment import experiment_of
@@ -34,6 +31,7 @@ from walkers_dist.roles.coordinator import ME, Coordinator
 from walkers_dist.roles.ending import conclude, note_timings, wait_for_the_end
 from walkers_dist.roles.guard import Guard
 from walkers_dist.roles.loop import walk
+from walkers_dist.roles.party import Party
 from walkers_dist.roles.preparation import Preparation, enter, first_center, prepare
 from walkers_dist.roles.request import Request
 from walkers_dist.roles.supervisor import supervise
@@ -48,24 +46,22 @@ def run_rank(world: World, request: Request, started: float) -> int:
     mine = Entry(socket.gethostname(), devices.visible_gpus("auto"), secrets.token_hex(8))
     if world.rank == 0:
         return _coordinate(world, store, mine, request, started)
-    start = follow(store, world.rank, mine, world.again)
-    plan = Plan.from_json(start.published["plan"])
-    seat = plan.seats[world.rank]
+    party = Party(world, store, follow(store, world.rank, mine, world.again))
+    seat = party.seat
     if seat.role == "spare":
         return DONE
-    run = RunDirectory(Path(start.published["run"]))
-    if not _comes_into_sight(run):
+    if not _comes_into_sight(party.run):
         print(
-            f"walkers: {seat.name} on {mine.host} does not see {run.path}: a run directory must lie on a file system "
-            "that all ranks share",
+            f"walkers: {seat.name} on {mine.host} does not see {party.run.path}: a run directory must lie on a file "
+            "system that all ranks share",
             file=sys.stderr,
             flush=True,
         )
         return FAILED
-    guard = Guard(run, seat.name)
+    guard = Guard(party.run, seat.name)
     if seat.role == "analyst":
-        return _analyse(world, plan, seat, guard)
-    return guard.play(lambda: _walk(world, start, plan, seat, guard))
+        return _analyse(party)
+    return guard.play(lambda: _walk(party, guard))
 
 
 def _comes_into_sight(run: RunDirectory) -> bool:
@@ -90,11 +86,10 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
             preparation = prepare(request)
             publish = functools.partial(_publish, preparation, request, store)
             start = lead(store, world.size, mine, publish, preparation.experiment.exchange.timeouts.start)
-            plan = Plan.from_json(start.published["plan"])
-            run = preparation.run
-            assert run is not None
-            guard = Guard(run, ME)
-            return guard.play(lambda: _lead(world, start, plan, guard, preparation, request, signals, started))
+            party = Party(world, store, start)
+            assert preparation.run is not None
+            guard = Guard(preparation.run, ME)
+            return guard.play(lambda: _lead(party, guard, preparation, request, signals, started))
     except UserError as error:
         if preparation and preparation.run and not request.resume:
             preparation.run.remove()
@@ -110,18 +105,11 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
 
 
 def _lead(
-    world: World,
-    start: Start,
-    plan: Plan,
-    guard: Guard,
-    preparation: Preparation,
-    request: Request,
-    signals: Received,
-    started: float,
+    party: Party, guard: Guard, preparation: Preparation, request: Request, signals: Received, started: float
 ) -> int:
-    run, experiment = guard.run, preparation.experiment
-    with _Beating(world, start, guard, [s.name for s in plan.walkers], experiment.exchange.timeouts.silence):
-        core, link = (_group(world, start, plan, name) for name in ("core", "link"))
+    run, plan, experiment = guard.run, party.plan, preparation.experiment
+    with party.watched(guard, experiment.exchange.timeouts.silence):
+        core, link = party.group("core"), party.group("link")
         center = first_center(preparation, experiment.walker_names)
         broadcast(core, center)
         course = preparation.course()
@@ -134,11 +122,11 @@ def _lead(
             channel=GroupChannel(core, len(plan.walkers) + 1),
             signals=signals,
             center=center,
-            begin=preparation.begin,
+            begin=party.history.begin,
             state=preparation.state,
         )
         note_timings(run, start=time.time() - started)
-        walk(course, [coordinator], preparation.begin)
+        walk(course, [coordinator], party.history.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
         return conclude(run, len(plan.analysts), bool(coordinator.interrupted), signals, request.report)
 
@@ -158,31 +146,20 @@ def _publish(preparation: Preparation, request: Request, store: dist.Store, rost
     return {
         "plan": plan.to_json(),
         "run": str(run.path),
-        "begin": preparation.begin,
-        "resumed": preparation.checkpoint is not None,
-        "stopped": preparation.stopped,
-        "made": [vars(change) for change in preparation.made],
-        "given": [vars(change) for change in preparation.given],
+        "history": preparation.history.to_json(),
     }
 
 
 # ---- walkers --------------------------------------------------------------------------------------------------
 
 
-def _walk(world: World, start: Start, plan: Plan, seat: Seat, guard: Guard) -> int:
-    published, run = start.published, guard.run
+def _walk(party: Party, guard: Guard) -> int:
+    run, plan, seat, history = guard.run, party.plan, party.seat, party.history
     experiment = experiment_of(run)
     devices.set_up_process(experiment.threads)
-    course = Course(
-        experiment,
-        made=[Change(**change) for change in published["made"]],
-        given=[Change(**change) for change in published["given"]],
-        resumed_at=published["begin"] if published["resumed"] else None,
-    )
-    if published["stopped"]:
-        course.end(published["begin"])
-    with stop_signals(), _Beating(world, start, guard, [ME], experiment.exchange.timeouts.silence):
-        core, force, link = (_group(world, start, plan, name) for name in ("core", "force", "link"))
+    course = Course(experiment, history)
+    with stop_signals(), party.watched(guard, experiment.exchange.timeouts.silence):
+        core, force, link = (party.group(name) for name in ("core", "force", "link"))
         device = devices.device_of(seat.gpu)
         landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype, device=device)
         center = torch.empty(landscape.size, dtype=landscape.dtype)
@@ -199,9 +176,9 @@ def _walk(world: World, start: Start, plan: Plan, seat: Seat, guard: Guard) -> i
         )
         walkers.c.copy_(center)
         del center
-        if published["resumed"]:
-            walkers.resume(open_checkpoint(run, published["begin"]))
-        walk(course, [walkers], published["begin"])
+        if history.resumed:
+            walkers.resume(open_checkpoint(run, history.begin))
+        walk(course, [walkers], history.begin)
         wait_for_the_end(run)
     return DONE
 
@@ -209,41 +186,9 @@ def _walk(world: World, start: Start, plan: Plan, seat: Seat, guard: Guard) -> i
 # ---- analyst --------------------------------------------------------------------------------------------------
 
 
-def _analyse(world: World, plan: Plan, seat: Seat, guard: Guard) -> int:
-    analysts = len(plan.analysts)
-    if world.restarts_analysts:
-        analyse(str(guard.run.path), seat.number, analysts, seat.gpu)
+def _analyse(party: Party) -> int:
+    run, seat, analysts = party.run, party.seat, len(party.plan.analysts)
+    if party.world.restarts_analysts:
+        analyse(str(run.path), seat.number, analysts, seat.gpu)
         return DONE
-    return supervise(guard.run, seat.number, analysts, seat.gpu)
-
-
-# ---- what they share ------------------------------------------------------------------------------------------
-
-
-def _group(world: World, start: Start, plan: Plan, name: str) -> Any:
-    walkers = [seat.rank for seat in plan.walkers]
-    members = {"core": [0, *walkers], "force": walkers, "link": [0, walkers[0]]}[name]
-    backend = plan.force_backend or "gloo" if name == "force" else "gloo"
-    address = devices.address_towards(world.host)
-    store = start.store(world.connect(own=False))
-    return make_group(store, name, members, world.rank, backend=backend, address=address)
-
-
-class _Beating:
-    """A heartbeat for as long as the context lasts; a silent process ends the run, named in `error.txt`."""
-
-    def __init__(self, world: World, start: Start, guard: Guard, others: list[str], silence: float) -> None:
-        self.guard = guard
-        self._make = lambda: Heartbeat(
-            lambda: start.store(world.connect(own=False)), guard.name, others, silence, self._end
-        )
-
-    def __enter__(self) -> None:
-        self._heartbeat = self._make()
-
-    def __exit__(self, *_: object) -> None:
-        self._heartbeat.stop()
-
-    def _end(self, name: str, seconds: float) -> None:
-        self.guard.fail(f"{name} has been silent for {seconds:.0f} s (exchange.timeouts.silence)")
-        os._exit(FAILED)
+    return supervise(run, seat.number, analysts, seat.gpu)
