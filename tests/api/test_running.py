@@ -22,7 +22,7 @@ QUADRATIC: dict[str, Any] = {
     "walkers": 2,
     "steps": 12,
     "dtype": "float64",
-    "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "batch_size": None},
+    "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "batch_size": 10},
     "coupling": {"name": "easgd", "alpha": 0.2, "period": 3},
     "log": {"every": 4},
     "snapshots": {"every": 6},

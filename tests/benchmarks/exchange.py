@@ -22,15 +22,16 @@ COORDINATOR, FIRST, SECOND = RANKS = range(3)
 
 
 def exchange() -> Iterator[str]:
-    """Two walker processes and the coordinator over gloo; seconds of the slowest rank."""
+    """An exchange of two walker processes over gloo, center's link included / a bare all_reduce (at most 0.9)."""
     processes = multiprocessing.get_context("spawn")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     with processes.Pool(len(RANKS)) as pool:
         seconds, *_ = pool.starmap(play_rank, [(rank, store.port) for rank in RANKS], 1)
     ours, bare = seconds["ours, with link"], seconds["all_reduce of three"]
-    yield f"{P:,} float32, with link / all_reduce of all three: {Blocks(ours, bare)}"
-    for name in ("ours, with link", "ours, without link"):
-        yield f"{name.removeprefix('ours, ')} / all_reduce of the two: {Blocks(seconds[name], seconds['all_reduce of two'])}"
+    yield f"{P:,} float32, with link / all_reduce of walkers and coordinator: {Blocks(ours, bare)}"
+    for way in ("with link", "without link"):
+        blocks = Blocks(seconds[f"ours, {way}"], seconds["all_reduce of two"])
+        yield f"{way} / all_reduce of the two walkers: {blocks}"
 
 
 def play_rank(rank: int, port: int) -> dict[str, list[float]]:
@@ -93,8 +94,3 @@ class _Ours:
         elif self.link:
             self.link.settle()
             self.link.send(self.c)
-
-
-if __name__ == "__main__":
-    for line in exchange():
-        print(line)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
+import os
 import re
 import tempfile
 import time
@@ -13,7 +16,7 @@ from unittest import mock
 
 NEVER = 10**9
 LAYERS = (784, 2048, 2048, 10)
-P = sum(out * (into + 1) for into, out in zip(LAYERS, LAYERS[1:], strict=False))
+P = sum(out * (into + 1) for into, out in itertools.pairwise(LAYERS))
 CONFIG = {
     "name": "memory",
     "landscape": {
@@ -36,7 +39,7 @@ CONFIG = {
 
 
 def copies() -> Iterator[str]:
-    """The peak of each part of a run, in copies of the parameters; at most 5, one more while a snapshot is written."""
+    """Copies of its parameters in a walker process, besides rows and gradient (at most 5, 6 while it writes)."""
     import torch.distributed as dist
 
     from walkers_dist.config import text
@@ -76,7 +79,12 @@ def play_rank(rank: int, port: int, file: str, run_dir: str) -> dict[str, float]
         return walk(course, [*roles, meter], begin)
 
     request = Request(file, run_dir=run_dir, report=False)
-    with mock.patch.object(ranks, "build", build_and_begin), mock.patch.object(ranks, "walk", metered_walk):
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        mock.patch.object(ranks, "build", build_and_begin),
+        mock.patch.object(ranks, "walk", metered_walk),
+    ):
         code = ranks.run_rank(World(rank, 3, "127.0.0.1", port), request, time.time())
     if code:
         raise RuntimeError(f"rank {rank} left with exit code {code}")
@@ -116,8 +124,3 @@ def resident() -> tuple[int, int]:
     """Bytes of private memory in use now, and at its peak."""
     kB = {key: int(value) for key, value in re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/self/status").read_text())}
     return 1024 * kB["RssAnon"], 1024 * (kB["VmHWM"] - kB["RssFile"] - kB["RssShmem"])
-
-
-if __name__ == "__main__":
-    for line in copies():
-        print(line)

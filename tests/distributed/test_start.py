@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -106,27 +106,24 @@ def test_who_takes_a_dead_ranks_place_after_the_go_joins(world: World, together:
 def test_what_an_earlier_start_left_is_ignored(world: World, together: Together, entry: Make) -> None:
     """The whole job was restarted, its store was not: everything in there is of dead processes."""
 
-    def start(life: str, followers: Callable[[int], Callable[[], Any]]) -> list[Any]:
-        publish = Publisher()
-        return together(
-            lambda: lead(world.connect(), 3, entry(f"0 {life}"), publish, LONG), *(followers(rank) for rank in (1, 2))
-        )
+    def start(life: str, *comes_after: float) -> list[Start]:
+        """Ranks 0, 1 and 2, each so many seconds after the start."""
 
-    first = start("once", lambda rank: lambda: follow(world.connect(), rank, entry(f"{rank} once")))
-    late = threading.Event()
+        def rank(number: int) -> Start:
+            time.sleep(comes_after[number])
+            mine = entry(f"{number} {life}")
+            if number == 0:
+                return lead(world.connect(), 3, mine, Publisher(), LONG)
+            return follow(world.connect(), number, mine)
 
-    def follower(rank: int) -> Callable[[], Any]:
-        def come() -> Start:
-            if rank == 2:
-                late.wait(SOON)  # meanwhile rank 1 finds the old plan, with its go, and rank 0 the old roster
-            return follow(world.connect(), rank, entry(f"{rank} again"))
+        return together(*((lambda number=number: rank(number)) for number in range(3)))
 
-        return come
-
-    second = start("again", follower)
-    assert {s.published["told"][0] for s in first} == {"0 once"}
-    assert {tuple(s.published["told"]) for s in second} == {("0 again", "1 again", "2 again")}
-    assert len({s.id for s in first}) == len({s.id for s in second}) == 1 and first[0].id != second[0].id
+    first = start("once", 0, 0, 0)
+    second = start("again", SOON / 2, 0, SOON)  # rank 1 finds the old plan and its go, rank 0 the old roster
+    for starts, life in ((first, "once"), (second, "again")):
+        assert all(s == starts[0] for s in starts)
+        assert starts[0].published["told"] == [f"{number} {life}" for number in range(3)]
+    assert first[0].id != second[0].id
 
 
 def test_groups_of_two_starts_in_one_store(world: World, together: Together) -> None:
@@ -134,6 +131,7 @@ def test_groups_of_two_starts_in_one_store(world: World, together: Together) -> 
     for start in (Start(secrets.token_hex(8), {}) for _ in range(2)):
 
         def member(rank: int, start: Start = start) -> float:
+            time.sleep(SOON / 2 if rank == 0 else 0)  # rank 3 finds what the last rank 0 left
             mine = start.store(world.connect())
             group = make_group(mine, "core", [0, 3], rank, backend="gloo", address="127.0.0.1")
             x = torch.tensor([float(rank)])
@@ -160,12 +158,14 @@ def test_ranks_that_do_not_accept_are_named(world: World, together: Together, en
         store.wait(["plan"])
         store.set(f"accepted-{json.loads(store.get('plan'))['id']}-1", "1")
 
+    mine, theirs = world.connect(), world.connect()
+
     def refused() -> str:
         with pytest.raises(RunFailed) as failed:
-            lead(world.connect(), 3, entry("n0"), Publisher(), SOON)
+            lead(mine, 3, entry("n0"), Publisher(), SOON)
         return str(failed.value)
 
-    message, _ = together(refused, lambda: accept_only(world.connect()))
+    message, _ = together(refused, lambda: accept_only(theirs))
     assert message == "ranks [2] did not accept the plan within exchange.timeouts.start"
 
 

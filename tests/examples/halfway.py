@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from walkers_dist.config.kinds import Coupling, Event
-from walkers_dist.coupling.rows import keep_finite_rows
+from walkers_dist.coupling.rows import sum_finite_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ class Halfway(Coupling):
         return ("gradient", "dynamics", *exchange)
 
     def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
-        keep_finite_rows(X.clone(), out)  # sum_i x^i, and how many took part
+        sum_finite_rows(X, out)  # sum_i x^i, and how many took part
 
     def move(self, X: Tensor, c: Tensor, state: State, t: int) -> None:
         X.lerp_(c, 0.5)

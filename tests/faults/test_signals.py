@@ -89,6 +89,35 @@ def test_two_signals(walkers, slow: Path) -> None:
     assert command.leaves_nothing()
 
 
+def test_in_process(walkers, slow: Path) -> None:
+    command = walkers("run", slow, "--in-process", "--no-report")
+    command.at_step(30)
+    os.kill(command.process.pid, signal.SIGINT)
+    assert_interrupted(command, 30)
+
+
+def test_two_signals_in_process(walkers, slow: Path) -> None:
+    command = walkers("run", slow, "landscape.pause=60", "--in-process", "--no-report")
+    command.at_step(0)
+    os.kill(command.process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert command.process.poll() is None, "the first signal ends the run at a report, not before"
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait(5) == 130
+    assert command.err == "" and command.status() == "interrupted" and command.leaves_nothing()
+
+
+def test_one_signal_while_the_analysis_goes_on_in_process(walkers, slow: Path) -> None:
+    """A hundred full spectra of 800 eigenvalues are asked for: a minute."""
+    many = ("landscape={kind: quadratic, dim: 800}", "curvature={every: 1, full: always}", "analysts=1", "steps=50")
+    command = walkers("run", slow, *many, "--in-process", "--no-report")
+    command.until(lambda: list(slow.parent.glob("runs/*/eigenvalues.csv")), "the analysis")
+    os.kill(command.process.pid, signal.SIGINT)
+    assert command.wait(5) == 130
+    assert command.err == "" and command.status() == "interrupted" and command.last_checkpoint() == 50
+    command.rows("eigenvalues")
+
+
 def test_ctrl_c_at_any_moment_of_the_start(walkers, slow: Path) -> None:
     """Whatever is being loaded or looked for: 130, nothing to read, and no run or one that can be gone on with."""
     commands = []

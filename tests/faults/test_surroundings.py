@@ -69,6 +69,15 @@ def test_torchruns_port_is_taken(walkers, quick: Path) -> None:
         assert_done(walkers("run", quick, "--no-report"))
 
 
+def test_a_reader_that_leaves(walkers, quick: Path) -> None:
+    """As in `walkers run … | head -1`."""
+    command = walkers("run", quick, "--no-report", stdout=subprocess.PIPE)
+    assert command.process.stdout.readline().startswith(b"step")
+    command.process.stdout.close()
+    assert command.wait() == 0 and command.err == ""
+    assert command.status() == "done" and len(command.rows()) == 21 * 3
+
+
 def test_a_long_run_directory_and_no_home(walkers, quick: Path) -> None:
     """With everything that uses paths: analyst, report, resume. This home cannot be made, not even by root."""
     assert len(LONG) == 150 and {" ", "'", '"', "ö"} <= set(LONG)

@@ -80,6 +80,9 @@ def test_an_analyst_that_dies_again_and_again_is_given_up(torchrun, slow: Path) 
         dead.add(pid)
     assert command.wait() == 0, command.err
     assert command.leaves_nothing() and command.status() == "done"
+    log = command.run / "logs" / "analyst-0.log"
+    line = f"analyst 0 was given up, see {log}; walkers resume {command.run} goes on with its work"
+    assert command.out.splitlines()[-1] == line
 
 
 def analysts(command) -> list[int]:

@@ -21,7 +21,7 @@ KEYS: dict[str, Any] = {
     "walkers": 4,
     "steps": 40,
     "dtype": "float64",
-    "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.5, "batch_size": None},
+    "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.5, "batch_size": 10},
 }
 NAMES = ["w0", "w1", "w2", "w3"]
 

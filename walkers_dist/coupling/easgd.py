@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from walkers_dist.config.kinds import Coupling, Event, Period
-from walkers_dist.coupling.rows import keep_finite_rows, room_for
+from walkers_dist.coupling.rows import sum_finite_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,7 @@ class EASGD(Coupling):
         return ORDER[self.order] if clock % self.period == 0 else ("gradient", "dynamics")
 
     def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
-        import torch
-
-        keep_finite_rows(torch.sub(X, c, out=room_for(X, out)), out)  # sum_i (x^i - c)
+        sum_finite_rows(X, out, around=c)  # sum_i (x^i - c)
 
     def move(self, X: Tensor, c: Tensor, state: State, t: int) -> None:
         X.lerp_(c, self.alpha)  # x <- x - alpha (x - c)

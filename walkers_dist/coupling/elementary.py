@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from walkers_dist.config.kinds import Coupling, Event
-from walkers_dist.coupling.rows import keep_finite_rows, room_for
+from walkers_dist.coupling.rows import sum_finite_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,9 +38,8 @@ class Elementary(Coupling):
         X.lerp_(c, self.alpha)  # x <- x - alpha (x - c)
 
     def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
-        rows = room_for(X, out).copy_(X)
-        keep_finite_rows(rows, out)  # sum_i x^i
-        out["norms"].copy_(rows.norm(dim=1).sum())  # sum_i |x^i|
+        took_part = sum_finite_rows(X, out)  # sum_i x^i
+        out["norms"].copy_(X.norm(dim=1).where(took_part, 0.0).sum())  # sum_i |x^i|
 
     def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
         n = total.count.clamp(min=1)

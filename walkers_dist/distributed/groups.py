@@ -31,7 +31,6 @@ def make_group(store: dist.Store, name: str, members: Sequence[int], me: int, *,
     options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
     options._timeout = A_DAY
     options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]  # type: ignore[attr-defined]
-    options._threads = 2
     return dist.ProcessGroupGloo(own, place, len(members), options)  # type: ignore[attr-defined]
 
 

@@ -86,6 +86,13 @@ def start_server(preload: str) -> None:
     multiprocessing.forkserver.ensure_running()
 
 
+def end_server() -> None:
+    """End the forkserver at once: else it goes on loading, and whoever reads this process's output waits for it."""
+    server: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_pid is not None:
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+
+
 @dataclass
 class Ranks:
     """Ranks on this machine, and their store; the last `analysts` of them may die without harm.

@@ -8,6 +8,8 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from itertools import count
+from math import inf
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,6 +20,8 @@ class Received:
     def __init__(self) -> None:
         self.name: str | None = None
         self.count = 0
+        self.patience = inf
+        """So many signals are only noted; the next one raises `KeyboardInterrupt` in the main thread."""
 
 
 @contextlib.contextmanager
@@ -29,7 +33,13 @@ def stop_signals() -> Iterator[Received]:
         return
     reading, writing = socket.socketpair()
     writing.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    calls = count(1)
+
+    def handle(*_: object) -> None:
+        if next(calls) > received.patience:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in STOPPING}
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
 
     def read() -> None:

@@ -27,6 +27,7 @@ def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Recei
         if signals.name:
             return _interrupted(run)
         time.sleep(POLL)
+    _tell_of_given_up(run, analysts)
     analysed = time.perf_counter()
     note_timings(run, analysis=analysed - started)
     run.update_info(status="done")  # the others leave now, and the report says so
@@ -34,6 +35,13 @@ def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Recei
         draw_report(run)
         note_timings(run, report=time.perf_counter() - analysed)
     return DONE
+
+
+def _tell_of_given_up(run: RunDirectory, analysts: int) -> None:
+    for number in range(analysts):
+        if state_of(run, number) == "given up":
+            log, again = run.logs / f"analyst-{number}.log", shlex.quote(str(run.path))
+            print(f"analyst {number} was given up, see {log}; walkers resume {again} goes on with its work", flush=True)
 
 
 def _interrupted(run: RunDirectory) -> int:

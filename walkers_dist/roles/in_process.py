@@ -34,6 +34,7 @@ def run_in_process(request: Request) -> tuple[RunDirectory, int]:
     preparation = prepare(request)
     try:
         with stop_signals() as signals:
+            signals.patience = 1
             return _run(preparation, request, signals, started)
     finally:
         torch.set_num_threads(threads)
@@ -83,10 +84,14 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
         if not coordinator.interrupted and experiment.analysts:
             run.update_info(status="analysing")
+            signals.patience = 0  # there is no report any more at which one could act
             analysing = time.perf_counter()
             Analyst(run, 0, 1, device).work()
             note_timings(run, analysis=time.perf_counter() - analysing)
         return run, conclude(run, 0, bool(coordinator.interrupted), signals, request.report)
+    except KeyboardInterrupt:
+        run.update_info(status="interrupted")
+        raise
     except BaseException as error:
         run.fail(f"{socket.gethostname()}: {type(error).__name__}: {error}")
         run.update_info(status="failed")

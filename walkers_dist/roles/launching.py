@@ -31,6 +31,7 @@ def launch(request: Request, started: float, tell: int | None = None) -> int:
     try:
         ranks = _ranks(request, started)
     except UserError as error:
+        local.end_server()
         print(f"walkers: {error}", file=sys.stderr, flush=True)
         _tell(tell, refused=str(error))
         return WRONG_INPUT

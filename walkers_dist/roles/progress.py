@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -28,11 +29,14 @@ class Progress:
             return
         self._shown, self._tenth = now, tenth
         line = self._line(t, last, losses, measuring, now - self._started)
-        if self._moving:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r" + line[:width].ljust(width), end="", flush=True)
-        else:
-            print(line, flush=True)
+        try:
+            if self._moving:
+                width = shutil.get_terminal_size().columns - 1
+                print("\r" + line[:width].ljust(width), end="", flush=True)
+            else:
+                print(line, flush=True)
+        except OSError:  # the reader has left (a pipe, a terminal); the run goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _line(self, t: int, last: int, losses: Mapping[str, float], measuring: float, seconds: float) -> str:
         rate = (t - self._begin) / max(seconds, 1e-9)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from walkers_dist.config.course import Change, Course, Due
 from walkers_dist.config.kinds import Sums
-from walkers_dist.coupling.rows import keep_finite_rows, room_for
+from walkers_dist.coupling.rows import sum_finite_rows
 from walkers_dist.distributed.channel import Channel
 from walkers_dist.distributed.exchange import CENTER_AT_REPORTS, Exchange, Link
 from walkers_dist.landscape import Landscape
@@ -149,7 +149,7 @@ class Walkers:
         """Where no force moves the center, it is the mean of the walkers that are finite."""
         if not self.course.experiment.coupling.follows_mean or not self.course.experiment.has_center:
             return
-        keep_finite_rows(room_for(self.X, self.sums).copy_(self.X), self.sums)
+        sum_finite_rows(self.X, self.sums)
         self.exchange.start(self.sums.flat)
         self.exchange.finish()
         if self.link:
