@@ -310,3 +310,10 @@ def test_silent_where_nothing_is_known_or_nothing_is_wrong() -> None:
     assert theory.stability_warning(EASGD(alpha=0.9), 0.5, -1.0, 4) is None
     assert theory.stability_warning(EASGD(alpha=0.0), 0.5, 1.0, 4) is None
     assert theory.stability_warning(EASGD(alpha=-0.9, beta=1.0, period=1), 0.5, 1.0, 1) is None  # momentum 0.9
+
+
+@pytest.mark.parametrize("period", [1, 50])
+@pytest.mark.parametrize("name", ["easgd", "elementary"])
+def test_a_rate_beyond_all_numbers_is_warned_of(name: str, period: int) -> None:
+    coupling = {"easgd": EASGD, "elementary": Elementary}[name](period=period)
+    assert "coupling.alpha=0.1 is outside the stable range" in str(theory.stability_warning(coupling, 1e300, 1.0, 4))

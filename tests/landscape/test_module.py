@@ -14,6 +14,7 @@ from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import NetworkConfig
 from walkers_dist.config.registry import lookup
 from walkers_dist.landscape import build
+from walkers_dist.landscape.module import ModuleModel
 from walkers_dist.landscape.network import Network
 
 SOURCE = """
@@ -285,3 +286,33 @@ def test_arguments_that_do_not_fit(user_module: Any) -> None:
     module = user_module(SOURCE)
     with pytest.raises(UserError, match=r"landscape.model = .*:Conv with args \{'depth': 3\}: TypeError.*depth"):
         made(module, "Conv", model={"name": f"{module}:Conv", "args": {"depth": 3}})
+
+
+class Forgetful(nn.Module):
+    """Functional dropout, which no one can see from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(nn.functional.dropout(x, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(Forgetful, "two calls on the same input differ"), (lambda: nn.LazyLinear(2), "a lazy module")],
+)
+def test_modules_that_are_no_function_of_parameters_are_refused(make, says) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(UserError, match=says):
+        ModuleModel(make, "my_nets:Net", torch.ones(1, 4), generator, torch.float32)
+
+
+def test_the_start_does_not_depend_on_the_default_dtype() -> None:
+    single = build(NetworkConfig()).start("w0")
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(build(NetworkConfig()).start("w0"), single)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -1,4 +1,4 @@
-"""Sums over the rows that take part in an exchange: one that is not finite is left out, on its device, without a wait."""
+"""Sums over the rows that take part in an exchange: those that are not finite are left out, without a wait."""
 
 from __future__ import annotations
 

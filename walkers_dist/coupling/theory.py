@@ -190,6 +190,7 @@ def elementary_smallest_alpha(eta: float, h: float, p: int, period: int = 1) -> 
 # The warning
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def stability_warning(coupling: Coupling, dynamics_lr: float, curvature_h: float, walkers: int) -> str | None:
     """One sentence if plain gradient steps with this coupling diverge on a parabola of curvature h, else None.
 
@@ -199,13 +200,16 @@ def stability_warning(coupling: Coupling, dynamics_lr: float, curvature_h: float
     if curvature_h <= 0:
         return None
     eta, h, p = dynamics_lr, curvature_h, walkers
-    if isinstance(coupling, EASGD):
-        exact = coupling.order == "simultaneous" and coupling.period == 1 and coupling.beta is None
-        stable = _easgd_exact(coupling, eta, h, p) if exact else _easgd_numeric(coupling, eta, h, p)
-    elif isinstance(coupling, Elementary):
-        stable = _elementary(coupling, eta, h, p)
-    else:
-        return None
+    try:
+        if isinstance(coupling, EASGD):
+            exact = coupling.order == "simultaneous" and coupling.period == 1 and coupling.beta is None
+            stable = _easgd_exact(coupling, eta, h, p) if exact else _easgd_numeric(coupling, eta, h, p)
+        elif isinstance(coupling, Elementary):
+            stable = _elementary(coupling, eta, h, p)
+        else:
+            return None
+    except (OverflowError, np.linalg.LinAlgError):  # lr h is beyond all numbers
+        stable = "no alpha is stable"
     here = f"with lr={eta:g}, walkers p={p} and curvature h={h:g}"
     return stable and f"coupling.alpha={coupling.alpha:g} is outside the stable range {here}: {stable}"
 

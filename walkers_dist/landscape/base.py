@@ -57,7 +57,8 @@ class Landscape(ABC):
         """Where this walker starts, [P]: by default drawn from N(0, 1) in its own stream."""
         from walkers_dist.landscape.streams import stream
 
-        return torch.randn(self.size, generator=stream(self.seed, walker, "init")).to(self.device, self.dtype)
+        theta = torch.randn(self.size, generator=stream(self.seed, walker, "init"), dtype=torch.float32)
+        return theta.to(self.device, self.dtype)
 
     def center_start(self) -> Tensor | None:
         """Where the center starts, [P]; None is the mean of the walkers' starts."""

@@ -93,6 +93,8 @@ def normalized(data: Data, how: str) -> Data:
     if not data.x_train.is_floating_point():
         return data
     mean, std = data.x_train.mean(), data.x_train.std(correction=0)
+    if not std > 0:
+        raise UserError(f"landscape.data.normalize = {how}: the inputs are all alike, or not finite; null leaves them")
     own = (data.x_test.mean(), data.x_test.std(correction=0)) if how == "split" else (mean, std)
     return replace(data, x_train=(data.x_train - mean) / std, x_test=(data.x_test - own[0]) / own[1])
 

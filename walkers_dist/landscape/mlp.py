@@ -50,10 +50,10 @@ class MLP(Model):
 
     def start(self, generator: torch.Generator, std: float | None) -> Tensor:
         if std is not None:
-            return torch.randn(self.size, generator=generator) * std
+            return torch.randn(self.size, generator=generator, dtype=torch.float32) * std
         parts = []
         for into, out in self.shapes:  # torch.nn.Linear: uniform within 1 / sqrt(fan in), weights and biases
-            u = torch.rand(out * (into + 1), generator=generator)
+            u = torch.rand(out * (into + 1), generator=generator, dtype=torch.float32)
             parts.append((2 * u - 1) / math.sqrt(into))
         return torch.cat(parts)
 

@@ -40,23 +40,32 @@ class ModuleModel(Model):
         network = self._drawn(generator)
         if not isinstance(network, nn.Module):
             raise UserError(f"landscape.model.name = {name}: it returned no torch.nn.Module")
+        if any(nn.parameter.is_lazy(p) for p in network.parameters()):
+            raise UserError(f"landscape.model.name = {name}: a lazy module has no parameters yet; give it its sizes")
         refuse_what_is_no_function(network, name)
         self.network = network.to(example.device, dtype)
         self.shapes = {key: p.shape for key, p in self.network.named_parameters() if p.requires_grad}
         self.size = sum(prod(shape) for shape in self.shapes.values())
         if self.size == 0:
             raise UserError(f"landscape.model.name = {name}: the module has no parameters to train")
-        with torch.no_grad():
-            try:
-                output = self.network(example)
-            except (RuntimeError, ValueError, TypeError) as error:
-                raise UserError(
-                    f"landscape.model.name = {name}: it does not accept inputs of shape {list(example.shape)}: {error}"
-                ) from error
-        if not isinstance(output, Tensor) or len(output) != 1:
-            raise UserError(f"landscape.model.name = {name}: it must return one tensor, a row for every input")
+        output = self._output_of(example)
         self.output_shape = tuple(output.shape[1:])
         self.width, self.batched = 1 << 9, False
+
+    def _output_of(self, example: Tensor) -> Tensor:
+        """The output for one input. Raises `UserError` where it is none, or another one each time."""
+        where = f"landscape.model.name = {self.name}"
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            try:
+                output, again = self.network(example), self.network(example)
+            except (RuntimeError, ValueError, TypeError) as error:
+                shape = list(example.shape)
+                raise UserError(f"{where}: it does not accept inputs of shape {shape}: {error}") from error
+        if not isinstance(output, Tensor) or len(output) != 1:
+            raise UserError(f"{where}: it must return one tensor, a row for every input")
+        if not torch.equal(output, again):
+            raise UserError(f"{where}: two calls on the same input differ: it is no function of its parameters alone")
+        return output
 
     def _drawn(self, generator: torch.Generator) -> nn.Module:
         """A new module, its random numbers from this stream; the user's own generator is left alone."""
@@ -77,7 +86,7 @@ class ModuleModel(Model):
 
     def start(self, generator: torch.Generator, std: float | None) -> Tensor:
         if std is not None:
-            return torch.randn(self.size, generator=generator) * std
+            return torch.randn(self.size, generator=generator, dtype=torch.float32) * std
         parameters = self._drawn(generator).parameters()
         return torch.cat([p.detach().flatten().cpu() for p in parameters if p.requires_grad])
 
