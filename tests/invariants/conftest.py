@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -296,15 +297,21 @@ class Forked:
 
     def ends(self) -> list[bytes]:
         """What it wrote, write by write, to the end of the run."""
-        self.process.join(PATIENCE)
-        assert self.process.exitcode == 0, f"exit code {self.process.exitcode}"
-        return self._told.recv()
+        assert self._exitcode() == 0, f"exit code {self.process.exitcode}"
+        return self._made
 
     def is_killed(self) -> bool:
         """Whether it was, or was interrupted; else it came to its end."""
-        self.process.join(PATIENCE)
-        assert self.process.exitcode in (0, INTERRUPTED, -signal.SIGKILL), f"exit code {self.process.exitcode}"
+        assert self._exitcode() in (0, INTERRUPTED, -signal.SIGKILL), f"exit code {self.process.exitcode}"
         return self.process.exitcode != 0
+
+    def _exitcode(self) -> int | None:
+        """Its exit code, after what it tells: that may be more than a pipe holds, so it is read first."""
+        with contextlib.suppress(EOFError):  # it was killed
+            if self._told.poll(PATIENCE):
+                self._made = self._told.recv()
+        self.process.join(PATIENCE)
+        return self.process.exitcode
 
 
 class _Writes:
