@@ -110,9 +110,7 @@ def _start(request: Request, in_process: bool) -> int:
     if in_process:
         from walkers_dist.roles.in_process import run_in_process
 
-        run, code = run_in_process(request)
-        print(f"run directory: {run.path}")
-        return code
+        return run_in_process(request)[1]
     if "RANK" in os.environ and "MASTER_ADDR" in os.environ:
         return _rank(request)
     from walkers_dist.distributed import local

@@ -72,7 +72,7 @@ def test_torchruns_port_is_taken(walkers, quick: Path) -> None:
 def test_a_reader_that_leaves(walkers, quick: Path) -> None:
     """As in `walkers run … | head -1`."""
     command = walkers("run", quick, "--no-report", stdout=subprocess.PIPE)
-    assert command.process.stdout.readline().startswith(b"step")
+    assert command.process.stdout.readline().startswith(b"run directory: ")
     command.process.stdout.close()
     assert command.wait() == 0 and command.err == ""
     assert command.status() == "done" and len(command.rows()) == 21 * 3

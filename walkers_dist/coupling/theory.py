@@ -197,17 +197,15 @@ def stability_warning(coupling: Coupling, dynamics_lr: float, curvature_h: float
     On a quadratic surface `curvature_h` is the largest curvature. None where nothing is known: h <= 0, other couplings.
     With momentum in the dynamics the bounds do not hold: do not ask.
     """
-    if curvature_h <= 0:
+    if curvature_h <= 0 or not isinstance(coupling, EASGD | Elementary):
         return None
     eta, h, p = dynamics_lr, curvature_h, walkers
     try:
         if isinstance(coupling, EASGD):
             exact = coupling.order == "simultaneous" and coupling.period == 1 and coupling.beta is None
             stable = _easgd_exact(coupling, eta, h, p) if exact else _easgd_numeric(coupling, eta, h, p)
-        elif isinstance(coupling, Elementary):
-            stable = _elementary(coupling, eta, h, p)
         else:
-            return None
+            stable = _elementary(coupling, eta, h, p)
     except (OverflowError, np.linalg.LinAlgError):  # lr h is beyond all numbers
         stable = "no alpha is stable"
     here = f"with lr={eta:g}, walkers p={p} and curvature h={h:g}"

@@ -12,6 +12,7 @@ from walkers_dist.distributed import leash
 from walkers_dist.distributed.signals import Received
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.analyst import state_of
+from walkers_dist.roles.progress import say
 
 POLL = 0.1  # s
 ENDED = ("done", "interrupted", "failed")
@@ -41,12 +42,12 @@ def _tell_of_given_up(run: RunDirectory, analysts: int) -> None:
     for number in range(analysts):
         if state_of(run, number) == "given up":
             log, again = run.logs / f"analyst-{number}.log", shlex.quote(str(run.path))
-            print(f"analyst {number} was given up, see {log}; walkers resume {again} goes on with its work", flush=True)
+            say(f"analyst {number} was given up, see {log}; walkers resume {again} goes on with its work")
 
 
 def _interrupted(run: RunDirectory) -> int:
     run.update_info(status="interrupted")
-    print(f"interrupted: walkers resume {shlex.quote(str(run.path))}", flush=True)
+    say(f"interrupted: walkers resume {shlex.quote(str(run.path))}")
     return INTERRUPTED
 
 
@@ -56,9 +57,9 @@ def draw_report(run: RunDirectory) -> None:
         command = [sys.executable, "-m", "walkers_dist", "report", str(run.path)]
         child = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, **keywords)
     if child.returncode == 0:
-        print(f"report: {run.path / 'report.html'}", flush=True)
+        say(f"report: {run.path / 'report.html'}")
     else:
-        print(f"the report could not be drawn, see {run.logs / 'report.log'}", flush=True)
+        say(f"the report could not be drawn, see {run.logs / 'report.log'}")
 
 
 def note_timings(run: RunDirectory, **seconds: float) -> None:

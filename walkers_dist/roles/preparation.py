@@ -37,6 +37,7 @@ from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_index
 from walkers_dist.records.tables import COLUMNS, Table, read_rows
 from walkers_dist.roles.analyst import begin_again
+from walkers_dist.roles.progress import say
 from walkers_dist.roles.request import Request
 
 
@@ -178,6 +179,7 @@ def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirec
         run.update_info(**_facts(experiment, plan, preparation))
     run.logs.mkdir(exist_ok=True)
     preparation.entered = True
+    say(f"run directory: {run.path}")
     return run
 
 

@@ -11,6 +11,14 @@ from collections.abc import Mapping
 REFRESH = 0.2  # s
 
 
+def say(line: str, end: str = "\n") -> None:
+    """Print a line for whoever reads along; the run goes on where the reader (a pipe, a terminal) has left."""
+    try:
+        print(line, end=end, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Progress:
     def __init__(self, begin: int) -> None:
         self._begin, self._started = begin, time.monotonic()
@@ -29,14 +37,11 @@ class Progress:
             return
         self._shown, self._tenth = now, tenth
         line = self._line(t, last, losses, measuring, now - self._started)
-        try:
-            if self._moving:
-                width = shutil.get_terminal_size().columns - 1
-                print("\r" + line[:width].ljust(width), end="", flush=True)
-            else:
-                print(line, flush=True)
-        except OSError:  # the reader has left (a pipe, a terminal); the run goes on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if self._moving:
+            width = shutil.get_terminal_size().columns - 1
+            say("\r" + line[:width].ljust(width), end="")
+        else:
+            say(line)
 
     def _line(self, t: int, last: int, losses: Mapping[str, float], measuring: float, seconds: float) -> str:
         rate = (t - self._begin) / max(seconds, 1e-9)
@@ -52,7 +57,7 @@ class Progress:
 
     def done(self) -> None:
         if self._moving:
-            print(flush=True)
+            say("")
 
 
 def _duration(seconds: float) -> str:
