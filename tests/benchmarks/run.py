@@ -6,6 +6,7 @@ machine too: printed are the median of the blocks' ratios and [their quartiles].
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
@@ -38,7 +39,7 @@ def main(names: list[str]) -> None:
     print(f"load {os.getloadavg()[0]:.1f}")
     for name in names or BENCHMARKS:
         benchmark = BENCHMARKS[name]
-        print(f"\n{name}: {benchmark.__doc__}")
+        print(f"\n{name}: {inspect.getdoc(benchmark)}")
         for line in benchmark():
             print(f"  {line}", flush=True)
 

@@ -45,11 +45,15 @@ def one_walker() -> Iterator[str]:
 
 
 def sixteen_walkers() -> Iterator[str]:
-    """16 turns of the bare loop / 16 walkers in one process (digits at least 3, the other at least 1.3)."""
+    """16 turns of the bare loop / 16 walkers in one process (digits at least 3, the other at least 1.3).
+
+    A turn is as long as walkers stay apart under `easgd`; in longer ones a bare loop has its network in the cache.
+    """
     for landscape in LANDSCAPES:
         for coupling in COUPLINGS:
-            together = Comparison(landscape, steps=20, walkers=16, coupling=coupling)
-            yield f"{landscape}, coupling {coupling}: {together.bare.faster()}"
+            for steps in (4, 20):
+                together = Comparison(landscape, steps=steps, walkers=16, coupling=coupling)
+                yield f"{landscape}, coupling {coupling}, turns of {steps} steps: {together.bare.faster()}"
 
 
 class Comparison:

@@ -33,3 +33,10 @@ def test_a_slow_process_is_not_silent(walkers, slow: Path) -> None:
     """A step takes longer than the silence that is allowed, and the others wait in a collective meanwhile."""
     command = walkers("run", slow, "exchange.timeouts.silence=1", "landscape.pause=3", "steps=1", "--no-report")
     assert command.wait() == 0, command.err
+
+
+def test_nobody_is_watched_while_the_report_is_drawn(walkers, quick: Path) -> None:
+    """The walkers have left by then, and a report takes longer than the silence that is allowed."""
+    command = walkers("run", quick, "exchange.timeouts.silence=1.5")
+    assert command.wait() == 0, command.err
+    assert command.status() == "done" and (command.run / "report.html").exists()

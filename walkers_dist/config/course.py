@@ -92,6 +92,12 @@ class Course:
         given = [(change.source, change.key, change.new) for change in self._given if change.step == t]
         return [self.change(key, value, source=source) for source, key, value in (*scheduled, *given)]
 
+    def experiment_at(self, t: int) -> Experiment:
+        """The experiment as it is at step t, by all changes up to there."""
+        for step in sorted(step for step in self._happening if step <= t):
+            self.advance(step)
+        return self.experiment
+
     def change(self, key: str, value: object, *, source: str) -> Change:
         """Make a change at the current step. Raises UserError where it is none that a run can make."""
         before = self.experiment

@@ -15,6 +15,7 @@ def set_up_process(threads: int) -> None:
     """Bound this process's threads (before any tensor work: results are bit-equal only at equal threads) and let it
     open as many files as it may."""
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, also in a convolution on a GPU
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _keep_freed_memory()

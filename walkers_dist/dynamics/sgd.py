@@ -34,13 +34,18 @@ class SGD(Dynamics):
         return self
 
     def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
+        import torch
+
         if self.momentum == 0:
             X.add_(g, alpha=-self.lr)
             return
         if "momentum" not in state:
             state["momentum"] = v = g.clone()
-        else:
+        elif self.dampening:
             v = state["momentum"].mul_(self.momentum).add_(g, alpha=1 - self.dampening)
+        else:
+            v = state["momentum"]
+            torch.add(g, v, alpha=self.momentum, out=v)  # in one pass over memory
         if self.nesterov:
             X.add_(g, alpha=-self.lr).add_(v, alpha=-self.lr * self.momentum)
         else:

@@ -134,21 +134,21 @@ class Network(Landscape):
         at_once = max(1, self._at_once(STEP_AT_ONCE) // (2 * self.size + batch_size * x[0].numel()))
         x_t, y_t = (v.new_empty(min(at_once, len(walkers)), batch_size, *v.shape[1:]) for v in (x, y))
 
-        def bind(X: Tensor) -> tuple[Tensor, list[tuple[Bound, Tensor, Tensor]]]:
+        def bind(X: Tensor) -> tuple[Tensor, list[_Group]]:
             g = torch.empty_like(X)
             groups = zip(X.split(at_once), g.split(at_once), strict=True)
-            return g, [(self.net.bind(rows, out), x_t[: len(rows)], y_t[: len(rows)]) for rows, out in groups]
+            return g, [_Group(self.net.bind(rows, out), x_t[: len(rows)], y_t[: len(rows)]) for rows, out in groups]
 
-        bindings: dict[int, tuple[Tensor, Tensor, list[tuple[Bound, Tensor, Tensor]]]] = {}
+        bindings: dict[int, tuple[Tensor, Tensor, list[_Group]]] = {}
 
         def gradient(X: Tensor, t: int) -> Tensor:
             if X.data_ptr() not in bindings:  # views are made once for each place that holds rows
                 bindings[X.data_ptr()] = (X, *bind(X))
             _, g, groups = bindings[X.data_ptr()]
-            for (bound, x_batch, y_batch), chosen in zip(groups, order.batch(t).split(at_once), strict=True):
-                torch.index_select(x, 0, chosen.view(-1), out=x_batch.view(-1, *x.shape[1:]))
-                torch.index_select(y, 0, chosen.view(-1), out=y_batch.view(-1, *y.shape[1:]))
-                bound.gradient(x_batch, y_batch, self.criterion)
+            for group, chosen in zip(groups, order.batch(t).split(at_once * batch_size), strict=True):
+                torch.index_select(x, 0, chosen, out=group.inputs)
+                torch.index_select(y, 0, chosen, out=group.targets)
+                group.bound.gradient(group.x, group.y, self.criterion)
             return g.add_(X, alpha=self.l2) if self.l2 else g
 
         return gradient
@@ -167,6 +167,14 @@ class Network(Landscape):
         return self.net.module(theta)
 
 
+class _Group:
+    """Rows that take their step together, and where their minibatches lie: [K, B, …], and row after row [K * B, …]."""
+
+    def __init__(self, bound: Bound, x: Tensor, y: Tensor) -> None:
+        self.bound, self.x, self.y = bound, x, y
+        self.inputs, self.targets = x.flatten(0, 1), y.flatten(0, 1)
+
+
 class _Order:
     """Each walker's own order of the samples: a new permutation every epoch, the last partial batch dropped."""
 
@@ -175,7 +183,7 @@ class _Order:
         self.epoch, self.batches = -1, torch.empty(0)
 
     def batch(self, t: int) -> Tensor:
-        """Sample numbers of step t, [K, B]."""
+        """Sample numbers of step t, [K * B], walker after walker."""
         per_epoch = self.samples // self.B
         epoch, number = divmod(t, per_epoch)
         if epoch != self.epoch:
@@ -184,6 +192,6 @@ class _Order:
                 for walker in self.walkers
             ]
             used = torch.stack(orders)[:, : per_epoch * self.B].view(len(orders), per_epoch, self.B)
-            self.batches = used.transpose(0, 1).contiguous().to(self.device)
+            self.batches = used.transpose(0, 1).reshape(per_epoch, -1).to(self.device)
             self.epoch = epoch
         return self.batches[number]

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from walkers_dist import curvature
-from walkers_dist.config.changes import apply_change
+from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.schema import Experiment
 from walkers_dist.distributed import devices
@@ -86,7 +86,7 @@ class Analyst:
         self.path = run.table("eigenvalues")
         self.table: Table | None = None
         if number == 0 and self.path.exists():
-            self._cut_back_table()
+            self._open_table().drop_last_block()  # a kill may have left half of it
         report_state(run, number, "working")
 
     def work(self) -> None:
@@ -123,19 +123,14 @@ class Analyst:
             yield from ((entry.step, name, entry.last) for name in wanted.of)
 
     def _experiment_at(self, step: int) -> Experiment:
-        """The experiment as changed by the events up to a step."""
-        experiment = self.experiment
-        for row in read_rows(self.run.table("events")):
-            if row["source"] in ("schedule", "live", "resume") and row["key"] and int(row["step"]) <= step:
-                experiment = apply_change(experiment, row["key"], json.loads(row["new"]))
-        return experiment
-
-    def _cut_back_table(self) -> None:
-        """Drop what a kill may have left half written and, where the run begins again, every step from there on."""
-        table = self._open_table()
-        table.drop_last_block()
-        if not _state_file(self.run, self.number).exists():  # else this one takes the place of one that died
-            table.truncate(self.run.read_info()["begin"])
+        """The experiment as the walkers had it at a step: by the schedule, and by the changes by hand in the events."""
+        by_hand = [row for row in read_rows(self.run.table("events")) if row["source"] in ("live", "resume")]
+        given = tuple(
+            Change(int(row["step"]), row["source"], row["key"], None, json.loads(row["new"]))
+            for row in by_hand
+            if row["key"]
+        )
+        return Course(self.experiment, History(given=given)).experiment_at(step)
 
     def _open_table(self) -> Table:
         if self.table is None:

@@ -90,7 +90,7 @@ class Coordinator:
             self.link.receive(self.c)
 
     def report(self, t: int, due: Due) -> None:
-        pending = self._stop
+        pending, positions = self._stop, self._positions()
         self._answer(t, due)
         if center_at_report(self.course, len(self.c), due):
             self.link.receive(self.c)
@@ -104,7 +104,7 @@ class Coordinator:
         if due.snapshot:
             self._write_snapshot(t, due)
         if due.checkpoint:
-            self._write_checkpoint(t, due, pending)
+            self._write_checkpoint(t, due, pending, positions)
         self._seal(messages)
 
     def hear(self) -> None:
@@ -218,8 +218,15 @@ class Coordinator:
 
             self._writer.submit(write)
 
-    def _write_checkpoint(self, t: int, due: Due, pending: str | None) -> None:
+    def _positions(self) -> dict[str, int]:
+        """How long the tables are."""
+        return {table.path.stem: table.position() for table in (self.results, self.distances) if table}
+
+    def _write_checkpoint(self, t: int, due: Due, pending: str | None, positions: dict[str, int]) -> None:
         self._refuse_lost_ownership()
+        for table in (self.results, self.distances):
+            if table:
+                table.sync()
         self.checkpoints.expect(t, [ME, *(s.name for s in self.seats)], due.last)
         c = self.c.clone()
         state = {
@@ -227,6 +234,7 @@ class Coordinator:
             "stop": pending,
             "stopped": self._stopped and due.last,
             "elapsed": self.elapsed,
+            "positions": positions,
         }
 
         def write() -> Written:

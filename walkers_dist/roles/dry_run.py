@@ -29,8 +29,7 @@ def print_plan(request: Request) -> None:
         print(f"  {seat.name:<16} {where:<12} {_bytes(memory[seat.role])} of tensors at its peak")
     print(f"  every exchange: {_bytes(bytes_per_exchange(experiment, landscape))} per process, {_carrier(plan)}")
     if experiment.curvature:
-        products = products_per_point(experiment, landscape.size)
-        print(f"  curvature: about {products} Hessian-vector products at each of {_points(experiment)} points")
+        print(f"  curvature: about {products(experiment, landscape.size)} Hessian-vector products")
 
 
 def plan_here(experiment: Experiment) -> Plan:
@@ -76,19 +75,15 @@ def data_bytes(landscape: Landscape) -> int:
     return sum(v.numel() * v.element_size() for v in held if isinstance(v, torch.Tensor))
 
 
-def products_per_point(experiment: Experiment, P: int) -> int:
-    """Hessian-vector products at one point: some 200 for both ends; P more for a full spectrum."""
-    wanted = experiment.curvature
-    assert wanted is not None
-    ends = min(P, 200) if wanted.top or wanted.bottom else 0
-    return ends + (P if wanted.full == "always" else 0)
-
-
-def _points(experiment: Experiment) -> int:
+def products(experiment: Experiment, P: int) -> int:
+    """Hessian-vector products of the whole run, its schedule left aside: some 200 for the two ends of a spectrum, P for
+    a whole one."""
     wanted = experiment.curvature
     assert wanted is not None
     steps = len({*range(0, experiment.steps + 1, wanted.every), experiment.steps})
-    return steps * len(wanted.of)
+    whole = {"never": 0, "at_end": 1, "always": steps}[wanted.full]
+    ends = min(P, 200) if wanted.top or wanted.bottom else 0
+    return len(wanted.of) * (ends * steps + P * whole)
 
 
 def _carrier(plan: Plan) -> str:

@@ -18,23 +18,27 @@ POLL = 0.1  # s
 ENDED = ("done", "interrupted", "failed")
 
 
-def conclude(run: RunDirectory, analysts: int, interrupted: bool, signals: Received, report: bool) -> int:
-    """The coordinator's last duties after the last step; returns the exit code."""
-    if interrupted:
-        return _interrupted(run)
+def await_analysts(run: RunDirectory, analysts: int, signals: Received) -> None:
+    """After the last step: return when every analyst is done or given up, or a signal says not to wait."""
     run.update_info(status="analysing")
     started = time.perf_counter()
-    while any(state_of(run, number) == "working" for number in range(analysts)):
-        if signals.name:
-            return _interrupted(run)
+    while not signals.name and any(state_of(run, number) == "working" for number in range(analysts)):
         time.sleep(POLL)
+    note_timings(run, analysis=time.perf_counter() - started)
+
+
+def conclude(run: RunDirectory, analysts: int, signals: Received, report: bool) -> int:
+    """Say how the run has ended, which lets the other ranks leave, and draw its report; returns the exit code."""
+    if signals.name:
+        run.update_info(status="interrupted")
+        say(f"interrupted: walkers resume {shlex.quote(str(run.path))}")
+        return INTERRUPTED
     _tell_of_given_up(run, analysts)
-    analysed = time.perf_counter()
-    note_timings(run, analysis=analysed - started)
-    run.update_info(status="done")  # the others leave now, and the report says so
+    run.update_info(status="done")  # the report says so, too
     if report:
+        started = time.perf_counter()
         draw_report(run)
-        note_timings(run, report=time.perf_counter() - analysed)
+        note_timings(run, report=time.perf_counter() - started)
     return DONE
 
 
@@ -43,12 +47,6 @@ def _tell_of_given_up(run: RunDirectory, analysts: int) -> None:
         if state_of(run, number) == "given up":
             log, again = run.logs / f"analyst-{number}.log", shlex.quote(str(run.path))
             say(f"analyst {number} was given up, see {log}; walkers resume {again} goes on with its work")
-
-
-def _interrupted(run: RunDirectory) -> int:
-    run.update_info(status="interrupted")
-    say(f"interrupted: walkers resume {shlex.quote(str(run.path))}")
-    return INTERRUPTED
 
 
 def draw_report(run: RunDirectory) -> None:

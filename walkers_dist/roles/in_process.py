@@ -82,13 +82,13 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
         note_timings(run, start=time.time() - started)
         walk(course, [walkers, coordinator], preparation.history.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
-        if not coordinator.interrupted and experiment.analysts:
+        if not signals.name and experiment.analysts:
             run.update_info(status="analysing")
             signals.patience = 0  # there is no report any more at which one could act
             analysing = time.perf_counter()
             Analyst(run, 0, 1, device).work()
             note_timings(run, analysis=time.perf_counter() - analysing)
-        return run, conclude(run, 0, bool(coordinator.interrupted), signals, request.report)
+        return run, conclude(run, 0, signals, request.report)
     except KeyboardInterrupt:
         run.update_info(status="interrupted")
         raise

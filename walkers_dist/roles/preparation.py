@@ -24,6 +24,7 @@ from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import dump, load
 from walkers_dist.config.schema import Experiment
+from walkers_dist.coupling.easgd import EASGD
 from walkers_dist.coupling.theory import stability_warning
 from walkers_dist.curvature.full import refuse_too_large
 from walkers_dist.distributed import devices
@@ -115,6 +116,9 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
         print(f"warning: {line}; going on from the checkpoint before it", file=sys.stderr, flush=True)
     state = checkpoint.state() if checkpoint else {}
     begin = checkpoint.step if checkpoint else 0
+    if checkpoint is None:
+        print(f"warning: {run.path} has no checkpoint: it begins at step 0 again", file=sys.stderr, flush=True)
+    _check_positions(run, begin, state.get("positions", {}))
     asked = [Change(begin, "resume", key, None, value) for key, value in changes if is_live(experiment, key)]
     given = (*_given_before(run, begin), *asked)
     if {"steps", "stop"} & {change.key.partition(".")[0] for change in given if change.source == "resume"}:
@@ -129,6 +133,13 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     preparation = Preparation(experiment, landscape, history, state, checkpoint, run)
     _try(preparation)
     return preparation
+
+
+def _check_positions(run: RunDirectory, begin: int, positions: Mapping[str, int]) -> None:
+    """Raise `UserError` where a table has lost rows from before the checkpoint (a crash of the whole machine can)."""
+    for name, position in positions.items():
+        if not run.table(name).exists() or run.table(name).stat().st_size < position:
+            raise UserError(f"{run.table(name)}: is shorter than when the checkpoint of step {begin} was written")
 
 
 def _check_tables(run: RunDirectory) -> None:
@@ -189,7 +200,7 @@ def _write_config(run: RunDirectory, experiment: Experiment) -> None:
 
 def _cut_back(run: RunDirectory, begin: int) -> None:
     """Everything at steps >= begin goes, but for the events."""
-    for name in ("results", "distances"):
+    for name in ("results", "distances", "eigenvalues"):  # no analyst is there yet
         if run.table(name).exists():
             table = Table(run.table(name), COLUMNS[name])
             table.truncate(begin)
@@ -209,7 +220,7 @@ def _tell_of_resume(run: RunDirectory, begin: int) -> None:
 
 def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict[str, Any]:
     coupling = experiment.coupling
-    alpha, beta = getattr(coupling, "alpha", None), getattr(coupling, "beta", None)
+    beta = getattr(coupling, "beta", None)
     return {
         "status": "running",
         "name": experiment.name,
@@ -219,7 +230,7 @@ def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict
         "device": "cuda" if any(seat.gpu for seat in plan.walkers) else "cpu",
         "threads": experiment.threads,
         "parameters": preparation.landscape.size,
-        "beta": experiment.walkers * alpha if beta is None and alpha is not None else beta,
+        "beta": experiment.walkers * coupling.alpha if isinstance(coupling, EASGD) and beta is None else beta,
         **({"modules": [str(Path.cwd()), str(preparation.folder)]} if preparation.folder else {}),
         "parent": None,
         "versions": {
@@ -228,7 +239,6 @@ def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict
         },
         "git": _git_revision(),
         "command": sys.argv,
-        "timings": {},
     }
 
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.analyst import analyse
 from walkers_dist.roles.coordinator import ME, Coordinator
-from walkers_dist.roles.ending import conclude, note_timings, wait_for_the_end
+from walkers_dist.roles.ending import await_analysts, conclude, note_timings, wait_for_the_end
 from walkers_dist.roles.guard import Guard
 from walkers_dist.roles.loop import walk
 from walkers_dist.roles.party import Party
@@ -80,7 +81,7 @@ def _comes_into_sight(run: RunDirectory) -> bool:
 def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, started: float) -> int:
     preparation: Preparation | None = None
     if store.check([RUN_KEY]):  # ranks of this job were started before: go on with its run
-        request = Request(resume=store.get(RUN_KEY).decode())
+        request = replace(request, config=None, overrides=(), run_dir=None, resume=store.get(RUN_KEY).decode())
     try:
         with stop_signals() as signals:
             preparation = prepare(request)
@@ -128,7 +129,9 @@ def _lead(
         note_timings(run, start=time.time() - started)
         walk(course, [coordinator], party.history.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
-        return conclude(run, len(plan.analysts), bool(coordinator.interrupted), signals, request.report)
+        if not signals.name:
+            await_analysts(run, len(plan.analysts), signals)
+    return conclude(run, len(plan.analysts), signals, request.report)  # the others leave, and nobody is watched
 
 
 def _publish(preparation: Preparation, request: Request, store: dist.Store, roster: list[Entry]) -> dict[str, Any]:
