@@ -293,7 +293,7 @@ class Forgetful(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(4, 2)
+        self.layer = nn.Linear(400, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(nn.functional.dropout(x, 0.5))
@@ -306,7 +306,7 @@ class Forgetful(nn.Module):
 def test_modules_that_are_no_function_of_parameters_are_refused(make, says) -> None:
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(UserError, match=says):
-        ModuleModel(make, "my_nets:Net", torch.ones(1, 4), generator, torch.float32)
+        ModuleModel(make, "my_nets:Net", torch.ones(1, 400), generator, torch.float32)
 
 
 def test_the_start_does_not_depend_on_the_default_dtype() -> None:
