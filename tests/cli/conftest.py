@@ -12,7 +12,7 @@ import pytest
 from walkers_dist import cli
 
 MODULES = {
-    "theirs": '''
+    "theirs": """
 import torch
 from torch import nn
 
@@ -134,7 +134,7 @@ class Bowl(Landscape):
 class NoPlaceToBegin(Bowl):
     def start(self, walker):
         raise ArithmeticError("no place to begin")
-''',
+""",
     "theirs_broken": "raise OSError('no licence')\n",
     "theirs_hungry": "import no_such_module_anywhere\n",
 }

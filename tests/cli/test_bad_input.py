@@ -185,8 +185,10 @@ def test_model(refused: Refused, network: Path, model: str, line: str) -> None:
         ("theirs:focal", "module theirs has no focal"),
         ("theirs_broken:focal", "theirs_broken cannot be imported: OSError: no licence"),
         ("theirs:raises", "TypeError: raises() takes 0 positional arguments but 2 were given"),
-        ("theirs:per_sample", "it must return one number as a tensor, the mean over samples, and returned a tensor of "
-         "shape [2]"),
+        (
+            "theirs:per_sample",
+            "it must return one number as a tensor, the mean over samples, and returned a tensor of shape [2]",
+        ),
         ("theirs:a_number", "it must return one number as a tensor, the mean over samples, and returned float"),
     ],
 )

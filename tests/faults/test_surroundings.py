@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-LONG = ("ein Lauf's \"größter\" Name " * 7)[:150]
+LONG = ('ein Lauf\'s "größter" Name ' * 7)[:150]
 PYTHON = """
 import walkers_dist as wd
 

@@ -52,9 +52,7 @@ def test_too_few_ranks(torchrun, quick: Path) -> None:
     command = torchrun(3, quick, "walkers=4", "--no-report")
     assert command.wait() == 1
     said = [line for line in command.err.splitlines() if line.startswith("walkers: ")]
-    assert said == [
-        "walkers: 3 ranks were started, and 6 are needed: 1 coordinator, 4 for 4 walkers, 1 analysts"
-    ]
+    assert said == ["walkers: 3 ranks were started, and 6 are needed: 1 coordinator, 4 for 4 walkers, 1 analysts"]
     assert not list(quick.parent.glob("runs")) and command.leaves_nothing()
 
 

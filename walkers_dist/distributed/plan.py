@@ -95,9 +95,7 @@ def processes_for(walkers: int, per_process: int | str, gpus: int, device: str) 
     return processes
 
 
-def make_plan(
-    roster: Sequence[Entry], *, walkers: int, per_process: int | str, analysts: int, device: str
-) -> Plan:
+def make_plan(roster: Sequence[Entry], *, walkers: int, per_process: int | str, analysts: int, device: str) -> Plan:
     """Rank 0 coordinates; in rank order a rank whose host has a free GPU that it sees moves walkers (on the CPU every
     rank does) until there are enough; of the rest the first `analysts` analyse, those with a left-over GPU before
     others; the remaining ones are spare and leave.

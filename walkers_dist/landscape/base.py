@@ -146,7 +146,5 @@ class Landscape(ABC):
         if self.train_size is None:
             return None
         if batch_size is not None and batch_size > self.train_size:
-            raise UserError(
-                f"dynamics.batch_size = {batch_size}: there are only {self.train_size} training samples"
-            )
+            raise UserError(f"dynamics.batch_size = {batch_size}: there are only {self.train_size} training samples")
         return self.train_size // (batch_size or self.train_size)

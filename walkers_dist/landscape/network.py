@@ -43,9 +43,7 @@ class Network(Landscape):
         self.seed, self.dtype, self.device = seed, dtype, data.x_train.device
         self.size, self.train_size = model.size, len(data.x_train)
         self.inputs = {split: data.split(split)[0] for split in self.splits}
-        self.targets = {
-            split: loss.targets(data.split(split)[1], model.output_shape, dtype) for split in self.splits
-        }
+        self.targets = {split: loss.targets(data.split(split)[1], model.output_shape, dtype) for split in self.splits}
 
     # ---- the surface on a whole split -------------------------------------------------------------------------
 

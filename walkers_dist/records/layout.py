@@ -1,6 +1,6 @@
 """Named tensors as the bytes of a safetensors file, and back, without a second copy of them in memory.
 
-    8 bytes: n;  n bytes of JSON: name -> dtype, shape, data_offsets, and texts under `__metadata__`;  the data
+8 bytes: n;  n bytes of JSON: name -> dtype, shape, data_offsets, and texts under `__metadata__`;  the data
 """
 
 from __future__ import annotations

@@ -80,9 +80,7 @@ class Analyst:
         self.experiment = experiment_of(run)
         self.device = device
         # Second derivatives in double precision, whatever the walkers train in: signs near zero mean something then.
-        self.landscape = build(
-            self.experiment.landscape, seed=self.experiment.seed, dtype=torch.float64, device=device
-        )
+        self.landscape = build(self.experiment.landscape, seed=self.experiment.seed, dtype=torch.float64, device=device)
         self.path = run.table("eigenvalues")
         self.table: Table | None = None
         if number == 0 and self.path.exists():
