@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 NEVER = 10**9
-LAYERS = (784, 2048, 2048, 10)
+LAYERS = (784, 2900, 2900, 10)
 P = sum(out * (into + 1) for into, out in itertools.pairwise(LAYERS))
 CONFIG = {
     "name": "memory",
@@ -27,13 +27,13 @@ CONFIG = {
     "walkers": 2,
     "walkers_per_process": 1,
     "analysts": 0,
-    "steps": 80,
+    "steps": 36,
     "dynamics": {"name": "sgd", "lr": 0.01, "momentum": 0.5, "batch_size": 16},
     "coupling": {"name": "easgd", "period": 2},
-    "log": {"every": 7},
-    "probes": {"distances": {"every": 11}},
-    "snapshots": {"every": 13},
-    "checkpoint": {"every": 17},
+    "log": {"every": 5},
+    "probes": {"distances": {"every": 7}},
+    "snapshots": {"every": 8},
+    "checkpoint": {"every": 11},
     "control": {"every": NEVER},
 }
 
@@ -50,6 +50,7 @@ def copies() -> Iterator[str]:
         file = Path(folder, "memory.yaml")
         file.write_text(text.write(CONFIG), encoding="utf-8")
         _, *walkers = pool.starmap(play_rank, [(rank, store.port, str(file), f"{folder}/run") for rank in range(3)], 1)
+    yield f"{P:,} parameters, easgd, two processes, the peak of:"
     for part in walkers[0]:
         yield f"{part:<28} {max(peaks[part] for peaks in walkers):5.2f} copies"
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 import walkers_dist as wd
 from walkers_dist.records import run_directory
-from walkers_dist.roles.analyst import analyse
+from walkers_dist.roles.analyst import Analyst
 
 Refused = Callable[..., str]
 EXPERIMENT = {
@@ -162,7 +163,7 @@ def test_a_damaged_snapshot(run: Path) -> None:
     assert len(wd.open_run(run).snapshot(step=4, walker="center")) == 3
     (run / "eigenvalues.csv").unlink()
     with pytest.raises(wd.UserError, match=f"{part}: is damaged: its SHA-256"):
-        analyse(str(run), 0, 1, None)
+        Analyst(run_directory.open(run), 0, 1, torch.device("cpu")).work()
     part.write_bytes(part.read_bytes()[:-10])
     with pytest.raises(wd.UserError, match=f"^{part}: is damaged: .* bytes"):
         wd.open_run(run).snapshot(step=4, walker="w1")
