@@ -150,7 +150,7 @@ def test_an_older_checkpoint_serves_when_the_newest_is_damaged(harm, forked, too
 @pytest.mark.parametrize("seed", range(4))
 def test_interrupted_again_and_again(seed, forked, tools, tmp_path, in_process):
     chance, run, config, interrupts = random.Random(seed), tmp_path / "run", tools.DIGITS, 0
-    while forked(run, config, dies=chance.randrange(10, 90), by=signal.SIGINT).is_killed():
+    while forked(run, config, dies=chance.randrange(10, 300), by=signal.SIGINT).is_killed():
         assert wd.open_run(run).status == "interrupted"
         config, interrupts = None, interrupts + 1
     assert interrupts > 0
