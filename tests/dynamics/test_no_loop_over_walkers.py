@@ -16,6 +16,7 @@ COUPLINGS = [
     {"name": "easgd", "beta": 0.5},
     {"name": "elementary"},
     {"name": "none"},
+    {"name": "none", "center": "gd"},
 ]
 
 
@@ -46,6 +47,7 @@ CASES = [
     (DIGITS, SGD, COUPLINGS[0]),
     (DIGITS, SGD, {"name": "none"}),
     (DIGITS, {"name": "gd", "lr": 0.01}, {"name": "elementary"}),
+    (DIGITS, {"name": "lbfgs", "lr": 0.1}, {"name": "none"}),
 ]
 
 

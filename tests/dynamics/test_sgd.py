@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import walkers_dist as wd
+from walkers_dist.dynamics.gd import GD
+from walkers_dist.dynamics.sgd import SGD
 from walkers_dist.landscape import stream
 
 
@@ -71,7 +73,7 @@ def test_every_step_is_that_of_torch(name: str, options: dict[str, Any], run: An
 
 
 def test_three_steps_of_torch7(run: Any) -> None:
-    """elementary-walkers' own optimizer, with h = 1, x0 = 1; momentum without dampening would give 0.9, 0.76."""
+    """SPEC E.1, `mom`: the original's own optimizer, h = 1, x0 = 1; momentum without dampening would give 0.9, 0.76."""
     seen = run(
         {
             "walkers": 1, "steps": 3, "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.5, "dampening": 0.5},
@@ -79,6 +81,16 @@ def test_three_steps_of_torch7(run: Any) -> None:
         }
     )  # fmt: skip
     assert course(seen, "w0").ravel().tolist() == pytest.approx([1, 0.9, 0.805, 0.71725], abs=1e-15)
+
+
+@pytest.mark.parametrize("kind", [SGD, GD])
+def test_three_moves_of_torch7(kind: type[SGD]) -> None:
+    """SPEC E.1, `mom`: the first buffer is the gradient itself, later ones take half of it."""
+    X, state, seen = torch.ones(1, 1, dtype=torch.float64), {}, []
+    for t in range(3):
+        kind(lr=0.1, momentum=0.5, dampening=0.5).move(X, X.clone(), state, t)
+        seen.append(X.item())
+    assert seen == pytest.approx([0.9, 0.805, 0.71725], abs=1e-15)
 
 
 # On a network: 150 images, 4 minibatches of 35 an epoch and 10 images left over

@@ -1,15 +1,28 @@
-"""No force: every walker goes its own way, and the center is their mean, moved by no one."""
+"""No force: every walker goes its own way.
+
+center: mean     the mean of the walkers, moved by no one
+        gd       a reference, moved every step by the walkers' dynamics on the gradient of the whole training set
+                 ("worker 0" of the program elementary-walkers at alpha = 0)
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from walkers_dist.config.kinds import Coupling, Event
 
 
 class NoCoupling(Coupling):
     name: Literal["none"] = "none"
-    follows_mean: ClassVar[bool] = True
+    center: Literal["mean", "gd"] = "mean"  # type: ignore[assignment]
+
+    @property
+    def follows_mean(self) -> bool:
+        return self.center == "mean"
+
+    @property
+    def descends(self) -> bool:
+        return self.center == "gd"
 
     def events(self, t: int) -> tuple[Event, ...]:
-        return ("gradient", "dynamics")
+        return ("gradient", "dynamics", "descend") if self.descends else ("gradient", "dynamics")

@@ -3,7 +3,8 @@
     v_0 = g_0,   v_t = momentum v_{t-1} + (1 - dampening) g_t
     x <- x - lr v                      (nesterov: x <- x - lr (g + momentum v))
 
-Torch7's `optim.sgd`, which elementary-walkers used, is `dampening` = `momentum`.
+Torch7's `optim.sgd`, which elementary-walkers used, is `dampening` = `momentum`. That program also damped the bias b of
+the output layer: after each step b <- scale b + (1 - scale) b_before, `output_bias_lr_scale` = 0.1; v is not damped.
 Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), and PyTorch.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from walkers_dist.config.kinds import Dynamics, Fraction
+from walkers_dist.config.kinds import Dynamics, Fraction, NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +27,22 @@ class SGD(Dynamics):
     momentum: Fraction = 0.5
     dampening: Fraction = 0.0
     nesterov: bool = False
+    output_bias_lr_scale: NonNegative = 1.0
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> SGD:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs momentum above 0 and dampening 0")
         return self
+
+    def step(self, X: Tensor, g: Tensor, state: State, t: int, output_bias: slice | None = None) -> None:
+        if output_bias is None or self.output_bias_lr_scale == 1:
+            self.move(X, g, state, t)
+            return
+        b = X[:, output_bias]
+        before = b.clone()
+        self.move(X, g, state, t)
+        b.mul_(self.output_bias_lr_scale).add_(before, alpha=1 - self.output_bias_lr_scale)
 
     def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
         import torch
