@@ -159,9 +159,9 @@ def good(tmp_path: Path) -> Path:
         # names of kinds
         (
             "dynamics.name=gdd",
-            "dynamics.name = gdd: must be sgd, gd or an import path module:attribute; did you mean gd?",
+            "dynamics.name = gdd: must be sgd, gd, lbfgs or an import path module:attribute; did you mean gd?",
         ),
-        ("dynamics.name=5", "dynamics.name = 5: must be sgd, gd or an import path"),
+        ("dynamics.name=5", "dynamics.name = 5: must be sgd, gd, lbfgs or an import path"),
         (
             "landscape.loss=focal",
             "landscape.loss = focal: must be cross_entropy, squared_error or an import path module:attribute",

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from walkers_dist.config import text
-from walkers_dist.config.landscape import CustomData, CustomLandscape, CustomModel, NetworkConfig, QuadraticConfig
+from walkers_dist.config.data import CustomData
+from walkers_dist.config.landscape import CustomLandscape, CustomModel, NetworkConfig, QuadraticConfig
 from walkers_dist.config.load import dump, load, parse
 from walkers_dist.coupling.easgd import EASGD
 from walkers_dist.coupling.none import NoCoupling
@@ -29,11 +30,12 @@ device: auto
 dtype: float32
 landscape:
   kind: network
-  data: {name: digits, train_size: 1000, test_size: null, normalize: train}
+  data:
+    {name: digits, train_size: 1000, test_size: null, classes: null, normalize: train, corruption: none, labels: hard}
   model: {name: mlp, hidden: [30, 30], activation: relu}
   loss: cross_entropy
   l2: 0.0
-  init: {std: null, same: true}
+  init: {std: null, same: true, from: null}
 walkers: 4
 walkers_per_process: auto
 analysts: 1
@@ -76,7 +78,10 @@ def test_defaults_of_sections() -> None:
             "full": "at_end",
         },
         "stop": {"metric": "train_grad_norm", "of": "mean", "below": 1e-4},
-        "probes": {"distances": {"every": 10, "pairs": "auto"}},
+        "probes": {
+            "distances": {"every": 10, "pairs": "auto"},
+            **dict.fromkeys(["interpolation", "plane", "walk", "sharpness", "average"]),
+        },
     }
 
 

@@ -46,9 +46,9 @@ EASGD = {"name": "easgd", "alpha": 0.2, "period": 4, "order": "center_last", "be
             {"landscape": {"kind": "quadratic"}},
         ),
         (
-            {"landscape": {"data": {"name": "digits", "train_size": 9, "normalize": "split"}}},
+            {"landscape": {"data": {"name": "mnist", "train_size": 9, "normalize": "split", "path": "here"}}},
             "landscape.data.name=json:loads",
-            {"landscape": {"data": {"name": "json:loads", "normalize": "split"}}},
+            {"landscape": {"data": {"name": "json:loads", "train_size": 9, "normalize": "split"}}},
         ),
         ({}, "landscape.model.args.width=3", {"landscape": {"model": {"args": {"width": 3}}}}),
     ],

@@ -51,7 +51,12 @@ DIGITS = {
     "log": {"every": 10},
     "snapshots": {"every": 50},
     "checkpoint": {"every": 40, "keep": 2},
-    "probes": {"distances": {"every": 20}},
+    "probes": {
+        "distances": {"every": 20},
+        "interpolation": {"every": 80, "points": 3, "pairs": "center"},
+        "plane": {"every": 160, "grid": 3},
+        "walk": {"every": 80, "of": ["w1"], "walks": 2, "moves": 5},
+    },
     "curvature": {"every": 50, "of": ["center", "w1"], "top": 2, "bottom": 1, "full": "at_end"},
 }
 """A small network whose run has everything that a table may hold."""
@@ -59,7 +64,7 @@ DIGITS = {
 
 # ---- equal tables ---------------------------------------------------------------------------------------------
 
-TABLES = ("results", "distances", "eigenvalues", "events")
+TABLES = ("results", "distances", "interpolations", "planes", "plane_points", "explorations", "eigenvalues", "events")
 NOT_COMPARED = {"results": ("elapsed",), "events": ("time", "source")}
 SOURCES_NOT_COMPARED = ("fault", "stop", "resume")
 

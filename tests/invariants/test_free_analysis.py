@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import walkers_dist as wd
+from walkers_dist.records.tables import ANALYSED
+from walkers_dist.roles import tasks
 from walkers_dist.roles.analyst import Analyst, report_state
 
 
@@ -54,7 +56,7 @@ def test_killed_at_every_start_it_is_given_up(walkers, tools, tmp_path, over_pro
     assert command.wait() == 0, command.said
     assert command.status == "done"
     assert not (command.run / "error.txt").exists()
-    tools.assert_equal(tools.contents(command.run), over_processes, leave_out=["eigenvalues"])
+    tools.assert_equal(tools.contents(command.run), over_processes, leave_out=ANALYSED)
     found = tools.contents(command.run)["eigenvalues"]
     assert found == over_processes["eigenvalues"][: len(found)] != over_processes["eigenvalues"]
     again = walkers(command.run)
@@ -71,22 +73,18 @@ def test_of_two_the_second_is_killed(walkers, tools, tmp_path, over_processes):
 
 @pytest.mark.parametrize("torn", [False, True])
 def test_started_again_it_measures_only_what_is_missing(torn, tools, tmp_path, in_process, monkeypatch):
-    """The last point in the table is measured again, since a kill may have left half of its rows."""
+    """Of a task whose rows are not all there, nothing is kept: a kill may have left half of them."""
     run = wd.run(tools.DIGITS, run_dir=tmp_path / "run", report=False)
     table = run.path / "eigenvalues.csv"
     lines = table.read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.startswith("step") or int(line.split(",")[0]) <= 100]
     table.write_text("".join(kept[:-1]) + kept[-1][:9] if torn else "".join(kept))
     report_state(run.directory, 0, "working")
-    measured, measure = [], Analyst._measure
-    monkeypatch.setattr(Analyst, "_measure", lambda self, *point: measured.append(point) or measure(self, *point))
+    measured, read = [], tasks.read_snapshot
+    noted = lambda run, step, walker, **patience: measured.append((step, walker)) or read(run, step, walker)  # noqa: E731
+    monkeypatch.setattr(tasks, "read_snapshot", noted)
     torch.set_num_threads(tools.DIGITS["threads"])
     Analyst(run.directory, 0, 1, torch.device("cpu")).work()
-    assert measured == [
-        (100, "w1", False),
-        (150, "center", False),
-        (150, "w1", False),
-        (160, "center", True),
-        (160, "w1", True),
-    ]
+    again = [(100, "w1")] if torn else []
+    assert measured == [*again, (150, "center"), (150, "w1"), (160, "center"), (160, "w1")]
     tools.assert_equal(tools.contents(run.path), in_process)

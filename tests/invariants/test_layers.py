@@ -22,6 +22,7 @@ LAYERS = [
     {"roles"},
     {"api"},
     {"report"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

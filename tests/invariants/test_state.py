@@ -30,10 +30,13 @@ DYNAMICS = {
     "momentum": {"name": "sgd", "batch_size": 20, "momentum": 0.9, "weight_decay": 0.01},
     "nesterov": {"name": "sgd", "batch_size": 20, "momentum": 0.9, "nesterov": True},
     "dampening": {"name": "sgd", "batch_size": 20, "momentum": 0.9, "dampening": 0.3},
+    "output_bias": {"name": "sgd", "batch_size": 20, "momentum": 0.9, "output_bias_lr_scale": 0.1},
+    "lbfgs": {"name": "lbfgs", "lr": 0.3, "history": 3},
     "gd": {"name": "gd"},
 }
 COUPLINGS = {
     "none": None,
+    "gd_reference": {"name": "none", "center": "gd"},
     "simultaneous": {"name": "easgd", "period": 3},
     "gradient_first": {"name": "easgd", "period": 3, "order": "gradient_first"},
     "center_last": {"name": "easgd", "period": 3, "order": "center_last"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import os
 
@@ -72,16 +71,6 @@ def test_truncate_drops_the_steps_from_there_on_and_keeps_the_order(path, rows, 
     assert read(path) == [*(as_text(row) for row in kept), (str(step), "w0", "1.5")]
     assert table.position() == len(path.read_bytes())
     table.close()
-
-
-@relaxed
-@given(rows=rows)
-def test_drop_last_block_drops_the_last_run_of_equal_keys(path, rows):
-    table = write(path, [rows])
-    table.drop_last_block(("step", "walker"))
-    table.close()
-    blocks = [list(block) for _, block in itertools.groupby(map(as_text, rows), key=lambda row: row[:2])]
-    assert read(path) == list(itertools.chain(*blocks[:-1]))
 
 
 @relaxed
@@ -156,9 +145,26 @@ def test_the_columns_are_those_of_the_design():
     results.csv      step, epoch, walker, lr, norm, train_loss, train_grad_norm, train_accuracy, test_loss, \
 test_grad_norm, test_accuracy, elapsed
     distances.csv    step, a, b, distance, cosine
+    interpolations.csv step, a, b, path, t, norm, train_loss, train_grad_norm, train_accuracy, test_loss, \
+test_grad_norm, test_accuracy
+    planes.csv       step, plane, u, v, train_loss, train_accuracy, test_loss, test_accuracy
+    plane_points.csv step, plane, walker, u, v, distance, train_loss
+    explorations.csv step, walk, walker, move, threshold, step_size, norm, train_loss, train_accuracy, test_loss, \
+test_accuracy
+    sharpness.csv    step, walker, formula, epsilon, moves, distance, train_sharpness, test_sharpness
+    averages.csv     step, kind, members, train_loss, train_accuracy, test_loss, test_accuracy, disagreement
     eigenvalues.csv  step, walker, matrix, side, rank, eigenvalue, residual
     events.csv       step, time, source, key, old, new
     """
     lines = [line.split(None, 1) for line in design.strip().splitlines()]
     wanted = {file.removesuffix(".csv"): tuple(next(csv.reader([rest], skipinitialspace=True))) for file, rest in lines}
     assert wanted == COLUMNS
+
+
+@relaxed
+@given(rows=rows, late=rows)
+def test_late_rows_come_in_order_of_steps_in_the_place_of_equal_ones(path, rows, late):
+    write(path, [sorted(rows)]).merge(late, ("step", "walker"))
+    taken = {row[:2] for row in late}
+    kept = [row for row in sorted(rows) if row[:2] not in taken]
+    assert read(path) == [as_text(row) for row in sorted([*kept, *late], key=lambda row: row[0])]

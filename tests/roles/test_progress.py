@@ -45,8 +45,9 @@ def test_elsewhere_a_line_every_tenth_of_the_way(clock: Clock, capsys: pytest.Ca
     for t in range(0, 1001, 5):
         line.show(t, 1000, LOSSES, 0.25)
         clock(0.1)
-    line.done()
-    lines = capsys.readouterr().out.splitlines()
+    line.done(1000)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "ended at step 1000: all steps are made"
     assert [int(text.split("/")[0].removeprefix("step")) for text in lines] == list(range(0, 1001, 100))
     assert all(text.isprintable() for text in lines)  # no control characters
 
@@ -86,12 +87,12 @@ def test_in_a_terminal_one_line_moves(clock: Clock, monkeypatch: pytest.MonkeyPa
     for t in range(0, 101):
         line.show(t, 100, LOSSES, 0.0)
         clock(0.0625)
-    line.done()
-    said = screen.getvalue()
-    assert said.count("\n") == 1 and said.endswith("\n")
+    line.done(100, "the rule says so")
+    said, last, rest = screen.getvalue().split("\n")
+    assert (last, rest) == ("ended at step 100: the rule says so", "")
     shown = [int(t) for t in re.findall(r"\rstep +(\d+)/100", said)]
     assert shown == list(range(0, 101, 4))  # no more often than every 0.2 s
-    assert {len(part) for part in said.rstrip("\n").split("\r")[1:]} == {119}  # a shorter line wipes out a longer one
+    assert {len(part) for part in said.split("\r")[1:]} == {119}  # a shorter line wipes out a longer one
 
 
 def test_a_narrow_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

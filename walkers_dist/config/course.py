@@ -7,7 +7,7 @@ from typing import Any
 
 from walkers_dist.config.changes import apply_change
 from walkers_dist.config.merge import get
-from walkers_dist.config.schema import Experiment
+from walkers_dist.config.schema import Experiment, measured_from_snapshots
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Course:
         self.experiment = experiment
         self._schedule = experiment.schedule
         self._given = history.given
+        self.resumed = history.resumed
         self._resumed_at = history.begin if history.resumed else None
         self._step = 0
         self._end = history.begin if history.ended else None
@@ -117,7 +118,7 @@ class Course:
             return NOTHING
         e = self.experiment
         distances = e.probes.distances if e.probes else None
-        snapshots = [e.snapshots.every, *([e.curvature.every] if e.curvature else [])] if e.snapshots else []
+        snapshots = [e.snapshots.every, *measured_from_snapshots(e).values()] if e.snapshots else []
         rows = last or t % e.log.every == 0
         at_distances = distances is not None and (last or t % distances.every == 0)
         snapshot = bool(snapshots) and (last or any(t % every == 0 for every in snapshots))
@@ -128,6 +129,6 @@ class Course:
 
 def _clocks(e: Experiment) -> tuple[int, ...]:
     """The periods, in steps, at which something may be due."""
-    probes = e.probes.distances if e.probes else None
-    sections = (e.log, e.control, e.snapshots, e.checkpoint, e.curvature, probes)
-    return tuple({section.every for section in sections if section})
+    distances = e.probes.distances if e.probes else None
+    sections = (e.log, e.control, e.snapshots, e.checkpoint, distances)
+    return tuple({section.every for section in sections if section} | set(measured_from_snapshots(e).values()))

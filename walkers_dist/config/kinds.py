@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-Event = Literal["message", "gradient", "move", "dynamics"]
+Event = Literal["message", "gradient", "move", "dynamics", "descend"]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -28,7 +28,7 @@ Period = Annotated[int, Field(ge=1)]
 class Kind(BaseModel):
     """One entry of the registry: `name` says which, the other fields are its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, serialize_by_alias=True)
     name: str
 
 
@@ -51,8 +51,13 @@ class Dynamics(Kind):
     def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
         """Move the rows `X: [K, P]` in place by their gradients `g: [K, P]`.
 
-        `state` maps a name to rows [K, P]; it is empty before the first step and goes into every checkpoint.
+        `state` maps a name to a tensor [K, …], of the same dtype, whose row k belongs to that walker alone; it is
+        empty before the first step and goes into every checkpoint.
         """
+
+    def step(self, X: Tensor, g: Tensor, state: State, t: int, output_bias: slice | None = None) -> None:
+        """`move`, for walkers: what a kind does to the output layer's bias beside it is none of a center's business."""
+        self.move(X, g, state, t)
 
 
 class Sums:
@@ -80,12 +85,20 @@ class Coupling(Kind):
 
     scalars: ClassVar[tuple[str, ...]] = ()
     """Names of the sums that travel beside the vector."""
-    follows_mean: ClassVar[bool] = False
-    """Whether the center is the mean of the walkers, moved by no force."""
+
+    @property
+    def follows_mean(self) -> bool:
+        """Whether the center is the mean of the walkers, moved by no force."""
+        return False
+
+    @property
+    def descends(self) -> bool:
+        """Whether the center is moved by no force but by the dynamics, on the gradient of the whole training set."""
+        return False
 
     @abstractmethod
     def events(self, t: int) -> tuple[Event, ...]:
-        """The order of events in step t; the center moves at its end if there was a message."""
+        """The order of events in step t; the center moves at its end if there was a message, or where it descends."""
 
     def state(self, names: Sequence[str], P: int) -> State:
         """What the coupling remembers between exchanges: name -> [P] of the center, or [K, P] of the walkers."""
@@ -99,12 +112,47 @@ class Coupling(Kind):
         """Move the rows by their forces, in place."""
         raise NotImplementedError
 
-    def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
-        """Move the center by the sums over all walkers, in place."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # `coupling: none` has no such method but a key of this name
+
+        def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
+            """Move the center by the sums over all walkers, in place."""
+
+
+class Snapshots(Protocol):
+    """The points of a run as a probe sees them, up to the step that it measures."""
+
+    @property
+    def steps(self) -> Sequence[int]:
+        """Those that have a whole snapshot, ascending; the last is the one to be measured."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """`center`, where there is one, then `w0`, `w1`, …"""
+        ...
+
+    def points(self, step: int, names: Sequence[str]) -> Tensor:
+        """Points [len(names), P] in the landscape's precision, on its device. Raises UserError."""
+        ...
+
+
+Row = Sequence[object]
 
 
 class Probe(Kind):
-    """A first-order measurement made every so many steps."""
+    """A first-order measurement of the surface, made every so many steps and at the last one."""
 
-    every: Annotated[int, Field(ge=1)] = 10
+    every: Period = 100
+
+    tables: ClassVar[tuple[str, ...]] = ()
+    """Names of the tables that its rows go to."""
+    live: ClassVar[bool] = False
+    """Whether the coordinator measures it while the walkers move; else it is the analyst's work, from snapshots."""
+
+    def points_named(self) -> dict[str, tuple[str, ...]]:
+        """Key -> the points (`center`, `w0`, …) that it names: they must exist."""
+        return {}
+
+    def measure(self, landscape: Any, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
+        """Table -> rows at `step` on a `Landscape`, in the order of its columns; random streams are those of `seed`."""
+        raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The keys of a landscape and of its data and model; the landscape layer builds from them."""
+"""The keys of a landscape and of its model; the landscape layer builds from them."""
 
 from __future__ import annotations
 
@@ -7,49 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from walkers_dist.config.choice import Choice
+from walkers_dist.config.data import DATA, DataConfig, DigitsConfig
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import NonNegative
 from walkers_dist.config.registry import check_importable, path_of
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1)]
-Numbers = Annotated[tuple[Finite, ...], Field(strict=False)]
-
-DIGITS = 1797
-"""Images in scikit-learn's digits."""
-DigitsSize = Annotated[int, Field(ge=1, le=DIGITS - 1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: its keys, with types that are not converted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class DataConfig(Section):
-    name: str
-    normalize: Literal["train", "split"] | None = None
-    """One mean and standard deviation for all inputs: of the training part, or of each part its own."""
-
-
-class DigitsConfig(DataConfig):
-    name: Literal["digits"] = "digits"
-    normalize: Literal["train", "split"] | None = "train"
-    train_size: DigitsSize | None = 1000
-    test_size: DigitsSize | None = None
-
-    @model_validator(mode="after")
-    def _enough_images(self) -> DigitsConfig:
-        train, test = self.train_size, self.test_size
-        if train and test and train + test > DIGITS:
-            raise ValueError(f"train_size = {train} and test_size = {test} must be together at most {DIGITS}")
-        return self
-
-
-class CustomData(DataConfig):
-    """`load(seed=…, **args)`, named by its import path; what it returns is not normalized unless asked."""
-
-    args: dict[str, object] = {}
+from walkers_dist.config.section import Finite, Numbers, Section, Size
 
 
 class ModelConfig(Section):
@@ -62,23 +24,67 @@ class MLPConfig(ModelConfig):
     activation: Literal["relu", "tanh", "gelu"] = "relu"
 
 
+def _odd(kernel: int) -> int:
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError("must be an odd number of at least 1, so that maps keep their size")
+    return kernel
+
+
+def _some(channels: tuple[int, ...]) -> tuple[int, ...]:
+    if not channels:
+        raise ValueError("must hold a width for each block, and there is one at least")
+    return channels
+
+
+class LeNetConfig(ModelConfig):
+    name: Literal["lenet"] = "lenet"
+    kernel: Size = 5
+    padding: Annotated[int, Field(ge=0)] = 0
+    """Pixels added to each side before a convolution."""
+
+    @model_validator(mode="after")
+    def _windows_hold_pixels(self) -> LeNetConfig:
+        if self.padding >= self.kernel:
+            raise ValueError(f"padding = {self.padding} must be less than kernel = {self.kernel}")
+        return self
+
+
+class NiNConfig(ModelConfig):
+    name: Literal["nin"] = "nin"
+    channels: Annotated[tuple[Size, ...], Field(strict=False), AfterValidator(_some)] = (32, 32, 32)
+    """Width of each block."""
+    kernel: Annotated[int, AfterValidator(_odd)] = 3
+
+
 class CustomModel(ModelConfig):
     """`Net(**args)`, named by its import path."""
 
-    args: dict[str, object] = {}
+    args: dict[str, object] = Field(default={})
 
 
 class InitConfig(Section):
     std: NonNegative | None = None
+    """Of N(0, std) for all parameters; null is the model's own way."""
     same: bool = True
+    """Whether all walkers and the center start at one point; else each at its own, the center at their mean."""
+    from_: str | None = Field(default=None, alias="from")
+    """Where all start: RUN@STEP/WALKER or a safetensors file."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> InitConfig:
+        for key, allowed in (("same", True), ("std", None)):
+            if self.from_ is not None and getattr(self, key) is not allowed:
+                word = "true" if allowed else "null"
+                raise ValueError(f"{key} must be {word} where from = {self.from_} says where all walkers start")
+        return self
 
 
 class LandscapeConfig(Section):
     kind: str
 
 
-DATA = Choice("landscape.data", "data", "digits", schemas={"digits": DigitsConfig}, custom=CustomData)
-MODEL = Choice("landscape.model", "model", "mlp", schemas={"mlp": MLPConfig}, custom=CustomModel)
+MODELS: dict[str, type[BaseModel]] = {"mlp": MLPConfig, "lenet": LeNetConfig, "nin": NiNConfig}
+MODEL = Choice("landscape.model", "model", "mlp", schemas=MODELS, custom=CustomModel)
 
 
 def _loss(name: str) -> str:

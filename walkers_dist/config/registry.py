@@ -15,6 +15,7 @@ KINDS: dict[str, dict[str, str]] = {
     "dynamics": {
         "sgd": "walkers_dist.dynamics.sgd:SGD",
         "gd": "walkers_dist.dynamics.gd:GD",
+        "lbfgs": "walkers_dist.dynamics.lbfgs:LBFGS",
     },
     "coupling": {
         "none": "walkers_dist.coupling.none:NoCoupling",
@@ -25,13 +26,31 @@ KINDS: dict[str, dict[str, str]] = {
         "network": "walkers_dist.landscape.network:Network",
         "quadratic": "walkers_dist.landscape.quadratic:Quadratic",
     },
-    "data": {"digits": "walkers_dist.landscape.data:digits"},
-    "model": {"mlp": "walkers_dist.landscape.mlp:MLP"},
+    "data": {
+        "digits": "walkers_dist.landscape.data.digits:load",
+        "mnist": "walkers_dist.landscape.data.idx:load",
+        "fashion_mnist": "walkers_dist.landscape.data.idx:load",
+        "cifar10": "walkers_dist.landscape.data.cifar:load",
+        "clusters": "walkers_dist.landscape.data.synthetic:clusters",
+        "random": "walkers_dist.landscape.data.synthetic:noise",
+    },
+    "model": {
+        "mlp": "walkers_dist.landscape.mlp:MLP",
+        "lenet": "walkers_dist.landscape.lenet:LeNet",
+        "nin": "walkers_dist.landscape.nin:NiN",
+    },
     "loss": {
         "cross_entropy": "walkers_dist.landscape.losses:CrossEntropy",
         "squared_error": "walkers_dist.landscape.losses:SquaredError",
     },
-    "probe": {"distances": "walkers_dist.probes.distances:Distances"},
+    "probe": {
+        "distances": "walkers_dist.probes.distances:Distances",
+        "interpolation": "walkers_dist.probes.interpolation:Interpolation",
+        "plane": "walkers_dist.probes.plane:Plane",
+        "walk": "walkers_dist.probes.walk:Walk",
+        "sharpness": "walkers_dist.probes.sharpness:Sharpness",
+        "average": "walkers_dist.probes.average:Average",
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,7 +12,6 @@ from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import Coupling, Dynamics, Period, Probe
 from walkers_dist.config.landscape import (
     LANDSCAPE,
-    DigitsConfig,
     LandscapeConfig,
     NetworkConfig,
     QuadraticConfig,
@@ -21,7 +21,11 @@ from walkers_dist.config.text import inline
 
 DYNAMICS = Choice("dynamics", "dynamics", "sgd")
 COUPLING = Choice("coupling", "coupling", "easgd", null="none")
-DISTANCES = Choice("probes.distances", "probe", "distances", fixed=True)
+
+
+def _probe(name: str) -> Choice:
+    return Choice(f"probes.{name}", "probe", name, fixed=True)
+
 
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1)]
@@ -67,7 +71,18 @@ class CheckpointConfig(Section):
 
 
 class ProbesConfig(Section):
-    distances: Annotated[Probe, DISTANCES] | None = None
+    distances: Annotated[Probe, _probe("distances")] | None = None
+    interpolation: Annotated[Probe, _probe("interpolation")] | None = None
+    plane: Annotated[Probe, _probe("plane")] | None = None
+    walk: Annotated[Probe, _probe("walk")] | None = None
+    sharpness: Annotated[Probe, _probe("sharpness")] | None = None
+    average: Annotated[Probe, _probe("average")] | None = None
+
+    @property
+    def of_snapshots(self) -> dict[str, Probe]:
+        """Those that are the analyst's work, in the order of their names here."""
+        probes = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: probe for name, probe in probes.items() if probe is not None and not probe.live}
 
 
 class CurvatureConfig(Section):
@@ -118,9 +133,18 @@ class Experiment(Section):
         return [f"w{i}" for i in range(self.walkers)]
 
     @property
+    def point_names(self) -> list[str]:
+        """What a snapshot holds: the center, where there is one, then the walkers."""
+        return ["center"] * self.has_center + self.walker_names
+
+    @property
+    def probes_of_snapshots(self) -> dict[str, Probe]:
+        return self.probes.of_snapshots if self.probes else {}
+
+    @property
     def has_center(self) -> bool:
         """A single walker without forces has no center beside it."""
-        return self.walkers > 1 or self.coupling.name != "none"
+        return self.walkers > 1 or not self.coupling.follows_mean
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +153,7 @@ class Experiment(Section):
         if not isinstance(keys, dict) or keys.get("walkers") != 1 or not isinstance(keys.get("curvature"), dict):
             return keys
         coupling = keys.get("coupling") or {"name": "none"}
-        if isinstance(coupling, dict) and coupling.get("name") == "none":
+        if isinstance(coupling, dict) and coupling.get("name") == "none" and coupling.get("center", "mean") == "mean":
             return {**keys, "curvature": {"of": ["w0"], **keys["curvature"]}}
         return keys
 
@@ -144,14 +168,20 @@ def _check(experiment: Experiment) -> None:
     _batch_fits_data(experiment)
     _one_number_per_walker(experiment)
     _names_exist(experiment)
-    if experiment.snapshots is None and experiment.curvature is not None:
-        every = experiment.curvature.every
-        raise UserError(f"snapshots = null: must be on where curvature.every = {every} needs snapshots")
+    if experiment.snapshots is None and (measured := measured_from_snapshots(experiment)):
+        section, every = next(iter(measured.items()))
+        raise UserError(f"snapshots = null: must be on where {section}.every = {every} needs snapshots")
+
+
+def measured_from_snapshots(experiment: Experiment) -> dict[str, int]:
+    """Section -> every so many steps, of what the analyst measures."""
+    curvature = {"curvature": experiment.curvature.every} if experiment.curvature else {}
+    return curvature | {f"probes.{name}": probe.every for name, probe in experiment.probes_of_snapshots.items()}
 
 
 def _batch_fits_data(experiment: Experiment) -> None:
     batch, landscape = experiment.dynamics.batch_size, experiment.landscape
-    if not (isinstance(landscape, NetworkConfig) and isinstance(landscape.data, DigitsConfig)):
+    if not isinstance(landscape, NetworkConfig):
         return
     train = landscape.data.train_size
     if batch is not None and train is not None and batch > train:
@@ -169,13 +199,20 @@ def _one_number_per_walker(experiment: Experiment) -> None:
 
 
 def _names_exist(experiment: Experiment) -> None:
-    names = ["center"] * experiment.has_center + experiment.walker_names
-    asked = experiment.curvature.of if experiment.curvature else ()
+    if experiment.curvature:
+        check_points("curvature.of", experiment.curvature.of, experiment.point_names)
+    for section, probe in experiment.probes_of_snapshots.items():
+        for key, asked in probe.points_named().items():
+            check_points(f"probes.{section}.{key}", asked, experiment.point_names)
+    if experiment.stop and experiment.stop.of == "center" and not experiment.has_center:
+        raise UserError("stop.of = center: there is no center with walkers = 1 and no coupling")
+
+
+def check_points(key: str, asked: Sequence[str], names: Sequence[str]) -> None:
+    """Raise UserError unless the points `asked` for at `key` are of `names`, each once."""
     if len(set(asked)) < len(asked):
-        raise UserError(f"curvature.of = [{', '.join(asked)}]: must hold each name once")
+        raise UserError(f"{key} = [{', '.join(asked)}]: must hold each name once")
     for name in asked:
         if name not in names:
             known = ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
-            raise UserError(f"curvature.of = {name}: must be of {known}")
-    if experiment.stop and experiment.stop.of == "center" and not experiment.has_center:
-        raise UserError("stop.of = center: there is no center with walkers = 1 and no coupling")
+            raise UserError(f"{key} = {name}: must be of {known}")

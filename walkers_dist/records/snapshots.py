@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from walkers_dist.records.files import Digest, read_tensors, write_tensors
@@ -39,7 +39,33 @@ def read_snapshot(run: RunDirectory, step: int, walker: str, patience: float = 0
     Raises UserError for a step or walker that has none, and for a file that is missing (after `patience` seconds) or
     damaged.
     """
+    return _read(run, step, [walker], patience)[walker]
+
+
+def _read(run: RunDirectory, step: int, names: Sequence[str], patience: float) -> dict[str, Tensor]:
     entry = snapshot_index(run).at(step)
-    (file,) = entry.files_of([walker])
-    path = step_folder(run.snapshots, step) / file
-    return read_tensors(path, entry.parts[file].digest, [walker], patience)[walker]
+    points: dict[str, Tensor] = {}
+    for file, inside in entry.files_of(names).items():
+        path = step_folder(run.snapshots, step) / file
+        points |= read_tensors(path, entry.parts[file].digest, inside, patience)
+    return points
+
+
+class Trajectory:
+    """The snapshots of a run up to one step, as points of a landscape: see `config.kinds.Snapshots`."""
+
+    def __init__(self, run: RunDirectory, step: int, like: Tensor, patience: float = 0.0) -> None:
+        self.run, self.like, self.patience = run, like, patience
+        entries = {entry.step: entry for entry in snapshot_index(run).entries() if entry.step <= step}
+        if step not in entries:
+            snapshot_index(run).at(step)  # says which steps there are
+        self.steps = sorted(entries)
+        names = [name for part in entries[step].parts.values() for name in part.walkers]
+        self.names = sorted(names, key=lambda name: (name != "center", len(name), name))
+
+    def points(self, step: int, names: Sequence[str]) -> Tensor:
+        """Points [len(names), P], in the type and on the device of `like`. Raises UserError as `read_snapshot` does."""
+        import torch
+
+        found = _read(self.run, step, names, self.patience)
+        return torch.stack([found[name] for name in names]).to(self.like)

@@ -13,17 +13,33 @@ from typing import SupportsFloat, cast
 from walkers_dist.config.errors import RunFailed, UserError
 from walkers_dist.records import disk
 
+FIGURES = (
+    *("train_loss", "train_grad_norm", "train_accuracy"),
+    *("test_loss", "test_grad_norm", "test_accuracy"),
+)
+VALUES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "results": (
-        *("step", "epoch", "walker", "lr", "norm"),
-        *("train_loss", "train_grad_norm", "train_accuracy"),
-        *("test_loss", "test_grad_norm", "test_accuracy"),
-        "elapsed",
-    ),
+    "results": ("step", "epoch", "walker", "lr", "norm", *FIGURES, "elapsed"),
     "distances": ("step", "a", "b", "distance", "cosine"),
+    "interpolations": ("step", "a", "b", "path", "t", "norm", *FIGURES),
+    "planes": ("step", "plane", "u", "v", *VALUES),
+    "plane_points": ("step", "plane", "walker", "u", "v", "distance", "train_loss"),
+    "explorations": ("step", "walk", "walker", "move", "threshold", "step_size", "norm", *VALUES),
+    "sharpness": ("step", "walker", "formula", "epsilon", "moves", "distance", "train_sharpness", "test_sharpness"),
+    "averages": ("step", "kind", "members", *VALUES, "disagreement"),
     "eigenvalues": ("step", "walker", "matrix", "side", "rank", "eigenvalue", "residual"),
     "events": ("step", "time", "source", "key", "old", "new"),
 }
+
+ANALYSED = ("interpolations", "planes", "plane_points", "explorations", "sharpness", "averages", "eigenvalues")
+"""Those that an analyst writes, from snapshots."""
+BLOCKS = {
+    "interpolations": ("step", "path"),
+    "planes": ("step", "plane"),
+    "plane_points": ("step", "plane"),
+    "sharpness": ("step", "formula", "epsilon"),
+}
+"""The columns that tell one measurement from another in a table; elsewhere it is the step alone."""
 
 
 class Table:
@@ -67,16 +83,16 @@ class Table:
         column = self.columns.index("step")
         self._keep(lambda rows: [int(row[column]) < step for row in rows])
 
-    def drop_last_block(self, keys: Sequence[str] = ("step", "walker")) -> None:
-        """Drop the last row and those before it that agree with it in `keys`: a kill may have left half of them."""
+    def merge(self, rows: Sequence[Sequence[object]], keys: Sequence[str]) -> None:
+        """Put `rows` in order of their steps, in the place of those that agree with one of them in `keys`."""
         columns = [self.columns.index(key) for key in keys]
-
-        def before_last_block(rows: list[list[str]]) -> list[bool]:
-            block = [[row[column] for column in columns] for row in rows]
-            length = next((i for i, key in enumerate(reversed(block)) if key != block[-1]), len(block))
-            return [i < len(block) - length for i in range(len(block))]
-
-        self._keep(before_last_block)
+        step = self.columns.index("step")
+        new = self._encode(rows).splitlines(keepends=True)
+        header, *old = disk.whole_lines(self.path.read_bytes()).splitlines(keepends=True)
+        replaced = {tuple(cells[column] for column in columns) for cells in map(_cells, new)}
+        kept = [line for line in old if tuple(_cells(line)[column] for column in columns) not in replaced]
+        ordered = sorted([*kept, *new], key=lambda line: int(_cells(line)[step]))
+        self._replace(header + b"".join(ordered))
 
     def close(self) -> None:
         os.close(self._fd)
@@ -99,10 +115,12 @@ class Table:
     def _keep(self, keep: Callable[[list[list[str]]], list[bool]]) -> None:
         """Rewrite the table with the rows that `keep` says yes to; their text stays as it is."""
         header, *lines = disk.whole_lines(self.path.read_bytes()).splitlines(keepends=True)
-        kept = keep([next(csv.reader([line.decode()])) for line in lines])
-        if all(kept):
-            return
-        disk.replace(self.path, header + b"".join(line for line, stays in zip(lines, kept, strict=True) if stays))
+        kept = keep([_cells(line) for line in lines])
+        if not all(kept):
+            self._replace(header + b"".join(line for line, stays in zip(lines, kept, strict=True) if stays))
+
+    def _replace(self, contents: bytes) -> None:
+        disk.replace(self.path, contents)
         os.close(self._fd)
         self._open()
 
@@ -121,6 +139,10 @@ class Table:
         return f"{float(cast(SupportsFloat, value)):.{self._digits}g}"
 
 
+def _cells(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode()]))
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table, as texts, without a line that is being written; none where there is no file yet."""
     try:
@@ -128,3 +150,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     return list(csv.DictReader(io.StringIO(disk.whole_lines(data).decode())))
+
+
+def merge_rows(path: Path, name: str, rows: Sequence[Sequence[object]]) -> None:
+    """Put a late measurement into the table `name`, in order of steps, in the place of an equal one made before.
+
+    The file is replaced whole, or not at all. The caller owns the run.
+    """
+    table = Table(path, COLUMNS[name])
+    table.merge(rows, BLOCKS.get(name, ("step",)))
+    table.close()

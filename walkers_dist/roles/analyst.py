@@ -1,7 +1,7 @@
-"""The analyst: takes snapshots as they appear, in order, and measures the curvature of the surface around them.
+"""The analyst: takes snapshots as they appear, in order, and measures the surface around them.
 
 It knows the run only through its directory, so it may be slow, stopped, killed and started again: it goes on where
-its table ends. Of several analysts the first writes the table; the others hand it their finished blocks as files.
+its journal ends. Of several analysts the first writes the tables; the others hand it finished blocks as files.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ from pathlib import Path
 
 import torch
 
-from walkers_dist import curvature
-from walkers_dist.config.course import Change, Course, History
-from walkers_dist.config.errors import UserError
+from walkers_dist.config.course import Course, History
 from walkers_dist.config.schema import Experiment
 from walkers_dist.distributed import devices
-from walkers_dist.landscape import build, stream
+from walkers_dist.landscape import build
 from walkers_dist.records import disk, run_directory
 from walkers_dist.records.experiment import experiment_of
-from walkers_dist.records.index import Entry
+from walkers_dist.records.journal import Journal
 from walkers_dist.records.run_directory import RunDirectory
-from walkers_dist.records.snapshots import read_snapshot, snapshot_index
-from walkers_dist.records.tables import COLUMNS, Table, read_rows
+from walkers_dist.records.snapshots import snapshot_index
+from walkers_dist.records.tables import ANALYSED, COLUMNS, Table
+from walkers_dist.roles.by_hand import changes_by_hand
+from walkers_dist.roles.tasks import Rows, Task, tasks_at
 
 POLL = 0.2  # s
-PATIENCE = 30.0  # s that a file another node wrote may take to come into sight
-Row = list[object]
-Point = tuple[int, str, bool]  # step, walker, whether the run ended there
 
 
 def analyse(path: str, number: int, analysts: int, gpu: str | None) -> None:
@@ -62,7 +59,15 @@ def state_of(run: RunDirectory, number: int) -> str:
 
 
 def begin_again(run: RunDirectory, begin: int) -> None:
-    """Forget who has finished, and the blocks of steps >= begin that were handed over."""
+    """Forget what was measured at steps >= begin, in tables and in blocks handed over, and who has finished."""
+    journal = Journal(run)
+    journal.recover()
+    for name in ANALYSED:
+        if run.table(name).exists():
+            table = Table(run.table(name), COLUMNS[name])
+            table.truncate(begin)
+            table.close()
+    journal.begin_again(begin)
     for block in run.analysis.glob("step-*.json"):
         if int(block.name.split("-")[1]) >= begin:
             block.unlink()
@@ -78,108 +83,68 @@ class Analyst:
     def __init__(self, run: RunDirectory, number: int, analysts: int, device: torch.device) -> None:
         self.run, self.number, self.analysts = run, number, analysts
         self.experiment = experiment_of(run)
-        self.device = device
-        # Second derivatives in double precision, whatever the walkers train in: signs near zero mean something then.
+        # In double precision, whatever the walkers train in: signs near zero mean something then.
         self.landscape = build(self.experiment.landscape, seed=self.experiment.seed, dtype=torch.float64, device=device)
-        self.path = run.table("eigenvalues")
-        self.table: Table | None = None
-        if number == 0 and self.path.exists():
-            self._open_table().drop_last_block()  # a kill may have left half of it
+        self.tables: dict[str, Table] = {}
+        self.journal = Journal(run)
+        if number == 0:
+            self.journal.recover()  # a kill may have left half a task
+        self._finished = self.journal.finished()
         report_state(run, number, "working")
 
     def work(self) -> None:
-        for position, (step, walker, last) in enumerate(self._points()):
+        for position, task in enumerate(self._tasks()):
             if self.run.read_info().get("status") in ("interrupted", "failed"):
                 return  # a resume goes on with it
-            if self._is_done(step, walker):
+            if self._is_finished(task):
                 continue
             mine = position % self.analysts == self.number
-            if self.number > 0:
-                if mine:
-                    disk.replace(self._block(step, walker), json.dumps(self._measure(step, walker, last)).encode())
-                continue
-            rows = self._measure(step, walker, last) if mine else self._await_block(position, step, walker, last)
-            self._open_table().append(rows)
+            if self.number == 0:
+                self._write(task, task.measure() if mine else self._await_block(position, task))
+            elif mine:
+                disk.replace(self._block(task), json.dumps(task.measure()).encode())
         report_state(self.run, self.number, "done")
 
-    def _points(self) -> Iterator[Point]:
-        """What is to be analysed, in the order of the table, as it appears; ends when the run has ended."""
+    def _tasks(self) -> Iterator[Task]:
+        """What is to be measured, in the order of the tables, as it appears; ends when the run has ended."""
         seen = 0
         while True:
             ended = self.run.read_info().get("status") not in ("running", "paused")  # before the look at the index
             entries = snapshot_index(self.run).entries()
             for entry in entries[seen:]:
-                yield from self._points_of(entry)
+                yield from tasks_at(self.run, self.landscape, self._experiment_at(entry.step), entry)
             seen = len(entries)
             if ended:
                 return
             time.sleep(POLL)
 
-    def _points_of(self, entry: Entry) -> Iterator[Point]:
-        wanted = self._experiment_at(entry.step).curvature
-        if wanted and (entry.last or entry.step % wanted.every == 0):
-            yield from ((entry.step, name, entry.last) for name in wanted.of)
-
     def _experiment_at(self, step: int) -> Experiment:
-        """The experiment as the walkers had it at a step: by the schedule, and by the changes by hand in the events."""
-        by_hand = [row for row in read_rows(self.run.table("events")) if row["source"] in ("live", "resume")]
-        given = tuple(
-            Change(int(row["step"]), row["source"], row["key"], None, json.loads(row["new"]))
-            for row in by_hand
-            if row["key"]
-        )
-        return Course(self.experiment, History(given=given)).experiment_at(step)
+        """The experiment as the walkers had it at a step: by the schedule, and by the changes by hand."""
+        return Course(self.experiment, History(given=changes_by_hand(self.run))).experiment_at(step)
 
-    def _open_table(self) -> Table:
-        if self.table is None:
-            self.table = Table(self.path, COLUMNS["eigenvalues"])
-        return self.table
-
-    # ---- one point --------------------------------------------------------------------------------------------
-
-    def _measure(self, step: int, walker: str, last: bool) -> list[Row]:
-        wanted = self._experiment_at(step).curvature
-        assert wanted is not None
-        theta = read_snapshot(self.run, step, walker, patience=PATIENCE)
-        H = curvature.hessian(self.landscape, theta)
-        head: Row = [step, walker, "hessian"]
-        rows: list[Row] = []
-        try:
-            if wanted.top or wanted.bottom:
-                v0 = torch.randn(H.size, generator=stream(self.experiment.seed, walker, "lanczos", step))
-                edges = curvature.extremes(H, top=wanted.top, bottom=wanted.bottom, v0=v0)
-                rows += _edges(head, edges, wanted.bottom)
-            if wanted.full == "always" or (wanted.full == "at_end" and last):
-                values = curvature.spectrum(H).eigenvalues.flip(0).tolist()
-                rows += [[*head, "full", rank, value, None] for rank, value in enumerate(values, 1)]
-        except UserError as error:  # a diverged walker has no spectrum: its rows say so
-            print(f"{walker} at step {step}: {error}", flush=True)
-            rows = [[*head, "top", 1, float("nan"), None]]
-        return rows
+    def _write(self, task: Task, found: Rows) -> None:
+        for name, rows in found.items():
+            if name not in self.tables:
+                self.tables[name] = Table(self.run.table(name), COLUMNS[name])
+            self.tables[name].append(rows)
+            self.tables[name].sync()
+        self.journal.note(task.step, task.name, {name: self.tables[name].position() for name in found})
 
     # ---- several analysts -------------------------------------------------------------------------------------
 
-    def _is_done(self, step: int, walker: str) -> bool:
+    def _is_finished(self, task: Task) -> bool:
         if self.number > 0:
-            return self._block(step, walker).exists()
-        return any((row["step"], row["walker"]) == (str(step), walker) for row in read_rows(self.path))
+            return self._block(task).exists()
+        return (task.step, task.name) in self._finished
 
-    def _block(self, step: int, walker: str) -> Path:
-        return self.run.analysis / f"step-{step:08d}-{walker}.json"
+    def _block(self, task: Task) -> Path:
+        return self.run.analysis / f"step-{task.step:08d}-{task.name.replace(' ', '-')}.json"
 
-    def _await_block(self, position: int, step: int, walker: str, last: bool) -> list[Row]:
+    def _await_block(self, position: int, task: Task) -> Rows:
         """The block that another analyst makes; if that one has given up, made here."""
         other = position % self.analysts
-        block = self._block(step, walker)
-        while not block.exists():
+        while not self._block(task).exists():
             if state_of(self.run, other) == "given up":
-                return self._measure(step, walker, last)
+                return task.measure()
             time.sleep(POLL)
-        return json.loads(block.read_bytes())
-
-
-def _edges(head: Row, edges: curvature.Extremes, bottom: int) -> list[Row]:
-    """Rows of both ends, each ranked from its outer end: the largest first, then the smallest."""
-    pairs = list(zip(edges.eigenvalues.tolist(), edges.residuals.tolist(), strict=True))
-    sides = (("top", pairs[bottom:][::-1]), ("bottom", pairs[:bottom]))
-    return [[*head, side, rank, *pair] for side, found in sides for rank, pair in enumerate(found, 1)]
+        return json.loads(self._block(task).read_bytes())

@@ -20,7 +20,8 @@ from walkers_dist.distributed.exchange import Link
 from walkers_dist.distributed.plan import Seat
 from walkers_dist.distributed.signals import Received
 from walkers_dist.landscape import Landscape
-from walkers_dist.probes.distances import distances
+from walkers_dist.probes.distances import Distances
+from walkers_dist.probes.figures import ROWS, cells
 from walkers_dist.records.background import BackgroundWriter
 from walkers_dist.records.checkpoints import checkpoint_parts, write_checkpoint
 from walkers_dist.records.files import Digest
@@ -66,7 +67,8 @@ class Coordinator:
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
         self._made: list[Change] = [Change(**change) for change in state.get("changes", [])]
         self._stop: str | None = state.get("stop")  # what the rule has decided and no walker has heard yet
-        self._stopped = False
+        self._stopped: str | None = state.get("stopped")  # why the rule ended the run
+        self._reason = self._stopped  # why the run ends, if not because its steps are made
         self.interrupted: str | None = None
         self._isolated: set[str] = set()
         self._elapsed_before: float = state.get("elapsed", 0.0)
@@ -122,7 +124,7 @@ class Coordinator:
             if table:
                 table.sync()
                 table.close()
-        self.progress.done()
+        self.progress.done(self.course.last, self._reason)
 
     # ---- what it decides --------------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class Coordinator:
             last = t + 1
             self.course.end(last)
             self._tell(Change(t, "stop", reason, "", f"last step {last}"))
-            self._stopped, self._stop = self._stop is not None, None
+            self._reason, self._stopped, self._stop = reason, self._stop, None
         self.channel.answer({"last": last})
 
     def _consider_stopping(self, rows: Mapping[str, Sequence[float]]) -> None:
@@ -178,32 +180,24 @@ class Coordinator:
             rows |= zip(seat.walkers, tensors["rows"].tolist(), strict=True)
         epoch = t / self.per_epoch if self.per_epoch else None
         lr = self.course.experiment.dynamics.lr
+        splits = self.landscape.splits
         self.results.append(
-            [[t, epoch, name, lr, *self._cells(figures), self.elapsed] for name, figures in rows.items()]
+            [[t, epoch, name, lr, *cells(figures, ROWS, splits), self.elapsed] for name, figures in rows.items()]
         )
         self._consider_stopping(rows)
         share = self.measuring / max(self.trained, 1e-9)
         self.progress.show(t, self.course.last, {name: figures[1] for name, figures in rows.items()}, share)
 
-    def _cells(self, figures: Sequence[float]) -> list[float | None]:
-        """Empty where the landscape has no such figure: no test data, or nothing to be right about."""
-        tested = "test" in self.landscape.splits
-        return [
-            None if (column > 3 and not tested) or (column in (3, 6) and math.isnan(value)) else value
-            for column, value in enumerate(figures)
-        ]
-
     def _write_distances(self, t: int, messages: Sequence[Message]) -> None:
         probes = self.course.experiment.probes
-        assert probes is not None and probes.distances is not None
+        assert probes is not None and isinstance(probes.distances, Distances)
         X = torch.cat([tensors["X"] for tensors, _ in messages])
         names = [name for seat in self.seats for name in seat.walkers]
         if self.course.experiment.has_center:
             X, names = torch.cat([self.c[None], X]), ["center", *names]
-        rows = distances(X, names, probes.distances.pairs)  # type: ignore[attr-defined]
         if self.distances is None:
             self.distances = Table(self.run.table("distances"), COLUMNS["distances"])
-        self.distances.append([[t, a, b, d, None if math.isnan(cos) else cos] for a, b, d, cos in rows])
+        self.distances.append(probes.distances.rows(X, names, t))
 
     def _write_snapshot(self, t: int, due: Due) -> None:
         self._refuse_lost_ownership()
@@ -232,7 +226,7 @@ class Coordinator:
         state = {
             "changes": [asdict(change) for change in self._made if change.step < t],
             "stop": pending,
-            "stopped": self._stopped and due.last,
+            "stopped": self._stopped if due.last else None,
             "elapsed": self.elapsed,
             "positions": positions,
         }

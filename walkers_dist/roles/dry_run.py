@@ -13,6 +13,8 @@ from walkers_dist.roles.request import Request
 
 COPIES = 6
 """Of its rows, that a walker process holds at most besides the rows and their gradient, a snapshot's included."""
+AT_ONCE = 64
+"""Points that a probe holds at a time, with their gradients."""
 BASIS = 60
 """Vectors that the search for extreme eigenvalues keeps."""
 
@@ -50,6 +52,8 @@ def bytes_per_exchange(experiment: Experiment, landscape: Landscape) -> int:
     """What one process puts into an `all_reduce`: the vector, the coupling's scalars, the count."""
     if experiment.coupling.follows_mean:
         return 0
+    if experiment.coupling.descends:  # sums of gradient, loss, correct answers and samples, at every step
+        return (landscape.size + 3) * landscape.dtype.itemsize
     return (landscape.size + len(experiment.coupling.scalars) + 1) * landscape.dtype.itemsize
 
 
@@ -58,13 +62,15 @@ def peak_memory(experiment: Experiment, landscape: Landscape, plan: Plan) -> dic
     P, one = landscape.size, landscape.size * landscape.dtype.itemsize
     rows = max(len(seat.walkers) for seat in plan.walkers)
     data = data_bytes(landscape)
-    every_point = (experiment.walkers + 1) * P * 8 if experiment.probes else 0
-    wanted = experiment.curvature
-    dense = 3 * P * P * 8 if wanted and wanted.full != "never" else 0
+    every_point = (experiment.walkers + 1) * P * 8
+    live = every_point if experiment.probes and experiment.probes.distances else 0
+    remembered = 2 * getattr(experiment.dynamics, "history", -1) + 2  # pairs of L-BFGS, and what makes the next
+    wanted, probed = experiment.curvature, bool(experiment.probes_of_snapshots)
+    curved = max(3 * P * P * 8 if wanted.full != "never" else 0, BASIS * P * 8) if wanted else 0
     return {
-        "walkers": (2 + COPIES) * rows * one + data,
-        "coordinator": 3 * one + every_point + data,
-        "analyst": max(dense, BASIS * P * 8) + 2 * data if wanted else 0,
+        "walkers": (2 + COPIES + remembered) * rows * one + data,
+        "coordinator": 3 * one + live + data,
+        "analyst": max(curved, (AT_ONCE * P * 8 + every_point) * probed) + 2 * data * (bool(wanted) or probed),
         "spare": 0,
     }
 

@@ -18,8 +18,9 @@ from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.analyst import Analyst
 from walkers_dist.roles.coordinator import ME, Coordinator
 from walkers_dist.roles.ending import conclude, note_timings
+from walkers_dist.roles.entering import enter
 from walkers_dist.roles.loop import walk
-from walkers_dist.roles.preparation import Preparation, enter, first_center, prepare
+from walkers_dist.roles.preparation import Preparation, first_center, prepare
 from walkers_dist.roles.request import Request
 from walkers_dist.roles.walkers import Walkers
 

@@ -64,6 +64,10 @@ def _ranks(request: Request, started: float) -> local.Ranks:
 
 
 def _asked_for(request: Request) -> Experiment:
+    if request.fork:
+        from walkers_dist.roles.forking import forked
+
+        return forked(request).experiment
     if request.resume is None:
         assert request.config is not None
         return load(request.config, request.overrides)

@@ -1,18 +1,10 @@
-"""What the coordinator does before the first step: checks everything, then makes or takes up the run directory.
-
-Nothing is made, and nothing of an old run is touched, before all that the user asked for has been found possible.
-"""
+"""What the coordinator does first: checks all that was asked for. Nothing is made, nothing of an old run touched."""
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +14,23 @@ from walkers_dist.config import merge
 from walkers_dist.config.changes import is_live, may_resume_with
 from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
-from walkers_dist.config.load import dump, load
+from walkers_dist.config.load import load
 from walkers_dist.config.schema import Experiment
-from walkers_dist.coupling.easgd import EASGD
 from walkers_dist.coupling.theory import stability_warning
 from walkers_dist.curvature.full import refuse_too_large
 from walkers_dist.distributed import devices
-from walkers_dist.distributed.plan import Plan
 from walkers_dist.landscape import Landscape, build
 from walkers_dist.landscape.quadratic import Quadratic
-from walkers_dist.records import disk, run_directory
-from walkers_dist.records.checkpoints import Checkpoint, checkpoint_index, newest_checkpoint
+from walkers_dist.records import run_directory
+from walkers_dist.records.checkpoints import Checkpoint, newest_checkpoint
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
-from walkers_dist.records.snapshots import snapshot_index
-from walkers_dist.records.tables import COLUMNS, Table, read_rows
-from walkers_dist.roles.analyst import begin_again
-from walkers_dist.roles.progress import say
+from walkers_dist.records.tables import COLUMNS, Table
+from walkers_dist.roles.by_hand import changes_by_hand
+from walkers_dist.roles.forking import Fork, forked
 from walkers_dist.roles.request import Request
+
+BIAS_SCALE = "dynamics.output_bias_lr_scale"
 
 
 @dataclass
@@ -56,6 +47,8 @@ class Preparation:
     run: RunDirectory | None = None
     folder: Path | None = None
     """Where the configuration of a new run lies: the user's own modules may lie beside it."""
+    fork: Fork | None = None
+    """Where a new run begins, if not at the starts of its landscape; its checkpoint is made with its directory."""
     entered: bool = False
 
     def course(self) -> Course:
@@ -64,19 +57,33 @@ class Preparation:
 
 def prepare(request: Request) -> Preparation:
     """Check what was asked for, down to the data and the model. Raises `UserError`."""
-    return _resume(request) if request.resume else _new(request)
+    if request.resume:
+        return _resume(request)
+    return _fork(request) if request.fork else _new(request)
 
 
 def _new(request: Request) -> Preparation:
     assert request.config is not None
     experiment = load(request.config, request.overrides)
-    return Preparation(experiment, _checked_landscape(experiment), folder=Path(request.config).absolute().parent)
+    landscape = _checked_landscape(experiment)
+    landscape.start("w0")
+    return Preparation(experiment, landscape, folder=Path(request.config).absolute().parent)
+
+
+def _fork(request: Request) -> Preparation:
+    fork = forked(request)
+    landscape = _checked_landscape(fork.experiment)
+    fork.check_points(landscape)
+    history = History(begin=fork.begin, resumed=True, ended=bool(fork.state.get("stopped")))
+    return Preparation(fork.experiment, landscape, history, fork.state, fork=fork)
 
 
 def _checked_landscape(experiment: Experiment) -> Landscape:
     devices.set_up_process(experiment.threads)
     landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
     landscape.steps_per_epoch(experiment.dynamics.batch_size)
+    scale = getattr(experiment.dynamics, "output_bias_lr_scale", 1.0)
+    _check_bias_scales(landscape, [scale, *(entry.set.get(BIAS_SCALE) for entry in experiment.schedule)])
     if experiment.analysts and experiment.curvature and experiment.curvature.full != "never":
         try:
             refuse_too_large(landscape.size)
@@ -88,6 +95,13 @@ def _checked_landscape(experiment: Experiment) -> Landscape:
         if warning:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
     return landscape
+
+
+def _check_bias_scales(landscape: Landscape, scales: Iterable[object]) -> None:
+    """Raise `UserError` where the bias of an output layer is to be damped that the landscape has not."""
+    for scale in scales:
+        if landscape.output_bias is None and scale not in (None, 1):
+            raise UserError(f"{BIAS_SCALE} = {scale}: must be 1 on a landscape without an output layer that has a bias")
 
 
 def _resume(request: Request) -> Preparation:
@@ -117,10 +131,11 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     state = checkpoint.state() if checkpoint else {}
     begin = checkpoint.step if checkpoint else 0
     if checkpoint is None:
+        landscape.start("w0")
         print(f"warning: {run.path} has no checkpoint: it begins at step 0 again", file=sys.stderr, flush=True)
     _check_positions(run, begin, state.get("positions", {}))
     asked = [Change(begin, "resume", key, None, value) for key, value in changes if is_live(experiment, key)]
-    given = (*_given_before(run, begin), *asked)
+    given = (*changes_by_hand(run, begin), *asked)  # those that the checkpoint does not hold yet act again
     if {"steps", "stop"} & {change.key.partition(".")[0] for change in given if change.source == "resume"}:
         state |= {"stop": None, "stopped": False}  # other steps or another rule take back what the rule had decided
     history = History(
@@ -149,109 +164,14 @@ def _check_tables(run: RunDirectory) -> None:
             Table(run.table(name), columns).close()
 
 
-def _given_before(run: RunDirectory, begin: int) -> list[Change]:
-    """Changes made by hand that the checkpoint does not hold yet: they act again."""
-    return [
-        Change(int(row["step"]), row["source"], row["key"], json.loads(row["old"]), json.loads(row["new"]))
-        for row in read_rows(run.table("events"))
-        if row["source"] in ("live", "resume") and row["key"] and int(row["step"]) >= begin
-    ]
-
-
 def _try(preparation: Preparation) -> None:
     """Make every change that lies ahead, on a course of its own. Raises `UserError` where one is impossible."""
-    course = preparation.course()
-    for step in sorted({preparation.history.begin, *(change.step for change in preparation.history.given)}):
+    course, given = preparation.course(), preparation.history.given
+    _check_bias_scales(preparation.landscape, (change.new for change in given if change.key == BIAS_SCALE))
+    for step in sorted({preparation.history.begin, *(change.step for change in given)}):
         course.advance(step)
     if (steps := course.experiment.steps) < preparation.history.begin:
         raise UserError(f"steps = {steps}: the run is at step {preparation.history.begin} already")
-
-
-def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirectory:
-    """Make the run directory, or cut the one of a resume back to its checkpoint; owned from here on.
-
-    Entered already, for a roster that has changed since, it only notes the new plan.
-    """
-    experiment = preparation.experiment
-    if preparation.entered and preparation.run:
-        preparation.run.update_info(**_facts(experiment, plan, preparation))
-        return preparation.run
-    if preparation.run is None:
-        explicit = Path(run_dir).expanduser().absolute() if run_dir else None
-        run = preparation.run = run_directory.create(Path("runs").absolute(), experiment.name, datetime.now(), explicit)
-        _write_config(run, experiment)  # first: whatever holds a run.json can be resumed
-        run.write_info(_facts(experiment, plan, preparation))
-        run.claim()
-    else:
-        run = preparation.run
-        _cut_back(run, preparation.history.begin)
-        _tell_of_resume(run, preparation.history.begin)
-        _write_config(run, experiment)
-        run.update_info(**_facts(experiment, plan, preparation))
-    run.logs.mkdir(exist_ok=True)
-    preparation.entered = True
-    say(f"run directory: {run.path}")
-    return run
-
-
-def _write_config(run: RunDirectory, experiment: Experiment) -> None:
-    disk.replace(run.config, dump(experiment).encode())
-
-
-def _cut_back(run: RunDirectory, begin: int) -> None:
-    """Everything at steps >= begin goes, but for the events."""
-    for name in ("results", "distances", "eigenvalues"):  # no analyst is there yet
-        if run.table(name).exists():
-            table = Table(run.table(name), COLUMNS[name])
-            table.truncate(begin)
-            table.close()
-    snapshot_index(run).truncate(begin)
-    checkpoint_index(run).truncate(begin + 1)
-    begin_again(run, begin)
-    run.error.unlink(missing_ok=True)
-
-
-def _tell_of_resume(run: RunDirectory, begin: int) -> None:
-    events = Table(run.table("events"), COLUMNS["events"])
-    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-    events.append([[begin, now, "resume", "", "", ""]])
-    events.close()
-
-
-def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict[str, Any]:
-    coupling = experiment.coupling
-    beta = getattr(coupling, "beta", None)
-    return {
-        "status": "running",
-        "name": experiment.name,
-        "begin": preparation.history.begin,
-        "plan": [{"name": seat.name, **entry} for seat, entry in zip(plan.seats, plan.to_json(), strict=True)],
-        "walkers_per_process": max(len(seat.walkers) for seat in plan.walkers),
-        "device": "cuda" if any(seat.gpu for seat in plan.walkers) else "cpu",
-        "threads": experiment.threads,
-        "parameters": preparation.landscape.size,
-        "beta": experiment.walkers * coupling.alpha if isinstance(coupling, EASGD) and beta is None else beta,
-        **({"modules": [str(Path.cwd()), str(preparation.folder)]} if preparation.folder else {}),
-        "parent": None,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("walkers_dist", "torch", "numpy", "scipy")},
-        },
-        "git": _git_revision(),
-        "command": sys.argv,
-    }
-
-
-def _git_revision() -> str | None:
-    """The revision checked out where the run was started, marked where files differ from it."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True, text=True, timeout=5, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def first_center(preparation: Preparation, walkers: Sequence[str]) -> torch.Tensor:

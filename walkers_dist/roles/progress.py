@@ -55,9 +55,11 @@ class Progress:
             parts.append(f"{_duration((last - t) / rate)} left")
         return "  ".join(parts)
 
-    def done(self) -> None:
+    def done(self, last: int, reason: str | None = None) -> None:
+        """The last line: where the run has ended, and why, if not because its steps are made."""
         if self._moving:
             say("")
+        say(f"ended at step {last}: {reason or 'all steps are made'}")
 
 
 def _duration(seconds: float) -> str:

@@ -30,10 +30,11 @@ from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.analyst import analyse
 from walkers_dist.roles.coordinator import ME, Coordinator
 from walkers_dist.roles.ending import await_analysts, conclude, note_timings, wait_for_the_end
+from walkers_dist.roles.entering import enter
 from walkers_dist.roles.guard import Guard
 from walkers_dist.roles.loop import walk
 from walkers_dist.roles.party import Party
-from walkers_dist.roles.preparation import Preparation, enter, first_center, prepare
+from walkers_dist.roles.preparation import Preparation, first_center, prepare
 from walkers_dist.roles.request import Request
 from walkers_dist.roles.supervisor import supervise
 from walkers_dist.roles.walkers import Walkers

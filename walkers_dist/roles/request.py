@@ -1,4 +1,4 @@
-"""What the user asked for: a new run of a configuration, or a run to go on with."""
+"""What the user asked for: a new run of a configuration, one that begins where another stands, or one to go on with."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class Request:
     """The run to go on with, instead of a configuration."""
     report: bool = True
     """Whether the report is drawn at the end."""
+    fork: str | None = None
+    """The run at whose `step` the new one begins, instead of a configuration."""
+    step: int | None = None
+    between: tuple[str, str] | None = None
+    """The two points of `fork` at `step` at whose midpoint the new run begins, at step 0."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -23,4 +28,5 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> Request:
         fields = json.loads(text)
-        return cls(**{**fields, "overrides": tuple(fields["overrides"])})
+        tuples = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
+        return cls(**{**fields, **tuples})

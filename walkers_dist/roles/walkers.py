@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 Written = tuple[str, int, str, int, list[str]]  # snapshot | checkpoint, step, SHA-256, bytes, who is in it
 COUPLING = "coupling"
 """The name under which what the coupling remembers of the center goes into a checkpoint."""
+DESCENT = "descent"
+"""Likewise what the dynamics remember of a center that descends."""
 
 
 def center_at_exchanges(course: Course, P: int) -> bool:
     """Whether the coordinator receives the center after every exchange; else at the reports that need it."""
-    return not course.experiment.coupling.follows_mean and P <= CENTER_AT_REPORTS
+    coupling = course.experiment.coupling
+    return not (coupling.follows_mean or coupling.descends) and P <= CENTER_AT_REPORTS
 
 
 def center_at_report(course: Course, P: int, due: Due) -> bool:
@@ -58,9 +61,13 @@ class Walkers:
         self.run, self.course, self.landscape = run, course, landscape
         self.exchange, self.link, self.channel = exchange, link, channel
         dynamics, coupling = course.experiment.dynamics, course.experiment.coupling
-        self.X = torch.stack([landscape.start(name) for name in self.names])
+        if course.resumed:  # `resume` fills them; the file of a start may be gone by now
+            self.X = torch.zeros(len(self.names), landscape.size, dtype=landscape.dtype, device=landscape.device)
+        else:
+            self.X = torch.stack([landscape.start(name) for name in self.names])
         self.c = self.X.new_zeros(landscape.size)
         self.state: State = {}
+        self.descent: State = {}
         memory = coupling.state(self.names, landscape.size)
         self.memory: State = {key: value.to(self.X) for key, value in memory.items()}
         self.sums = Sums.zeros(self.X, coupling.scalars)
@@ -79,13 +86,15 @@ class Walkers:
             if event == "gradient":
                 g = dynamics.gradient(X, lambda X: self._minibatch(X, t), self.state, t)
             elif event == "dynamics":
-                dynamics.move(X, g, self.state, t)
+                dynamics.step(X, g, self.state, t, self.landscape.output_bias)
             elif event == "move":
                 coupling.move(X, c, self.memory, t)
             elif event == "message":
                 coupling.message(X, c, self.memory, t, self.sums)
                 self.exchange.start(self.sums.flat)
                 exchanged = True
+            elif event == "descend":
+                self._descend(t)
         if exchanged:
             self.exchange.finish()
             if self.link:
@@ -93,6 +102,17 @@ class Walkers:
             coupling.center(c, self.sums, self.memory, t)
             if self.link and center_at_exchanges(self.course, len(c)):
                 self.link.send(c)
+
+    def _descend(self, t: int) -> None:
+        """Move this replica of the center by the dynamics, on the gradient of all shares of the training set."""
+        dynamics, c = self.course.experiment.dynamics, self.c[None]
+        g = dynamics.gradient(c, self._gradient_of_center, self.descent, t)
+        if self.link:
+            self.link.settle()
+        dynamics.move(c, g, self.descent, t)
+
+    def _gradient_of_center(self, c: Tensor) -> Tensor:
+        return self.landscape._mean_gradient(c, self._sums(c, "train", None))
 
     # ---- a report ---------------------------------------------------------------------------------------------
 
@@ -215,12 +235,17 @@ class Walkers:
         rows = {"x": self.X, **{f"dynamics.{key}": v for key, v in self.state.items()}}
         rows |= {f"coupling.{key}": v for key, v in self.memory.items() if v.ndim == 2}
         named = {name: {key: v[k] for key, v in rows.items()} for k, name in enumerate(self.names)}
-        of_center = {key: v for key, v in self.memory.items() if v.ndim == 1}
-        return {**named, COUPLING: of_center} if of_center and self.exchange.place == 0 else named
+        if self.exchange.place == 0:  # every process holds the same of the center
+            shared = {
+                COUPLING: {key: v for key, v in self.memory.items() if v.ndim == 1},
+                DESCENT: {key: v[0] for key, v in self.descent.items()},
+            }
+            named |= {name: of_center for name, of_center in shared.items() if of_center}
+        return named
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take up the state of these walkers from a checkpoint, whichever processes wrote it."""
-        shared = [COUPLING] if COUPLING in checkpoint.walkers else []
+        shared = {COUPLING, DESCENT} & set(checkpoint.walkers)
         self.load_state_dict(checkpoint.tensors([*self.names, *shared]))
 
     def load_state_dict(self, named: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -235,6 +260,8 @@ class Walkers:
                 self.memory[key.removeprefix("coupling.")] = rows
         for key, value in named.get(COUPLING, {}).items():
             self.memory[key] = value.to(self.X)
+        for key, value in named.get(DESCENT, {}).items():
+            self.descent[key] = value[None].to(self.X)
 
 
 def checksum(c: Tensor) -> int:

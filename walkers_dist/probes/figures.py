@@ -1,0 +1,55 @@
+"""The figures of points as cells of a table, empty where a landscape has no such figure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from walkers_dist.records.tables import FIGURES, VALUES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from walkers_dist.landscape.base import Landscape
+
+Cells = list[float | None]
+ROWS = ("norm", *FIGURES)
+
+
+def cells(figures: Sequence[float], columns: Sequence[str], splits: Sequence[str]) -> Cells:
+    """One point's figures: those of test data are empty where there is none, accuracy where nothing can be right."""
+    return [
+        None
+        if (column.startswith("test") and "test" not in splits) or (column.endswith("accuracy") and math.isnan(value))
+        else value
+        for column, value in zip(columns, figures, strict=True)
+    ]
+
+
+def figures_of(landscape: Landscape, theta: Tensor) -> list[Cells]:
+    """Norm, then loss, gradient norm and accuracy on training and test data, of points [K, P]: K times 7 cells."""
+    import torch
+
+    columns = [theta.norm(dim=1)]
+    for split in ("train", "test"):
+        if split not in landscape.splits:
+            columns += [theta.new_full((len(theta),), torch.nan)] * 3
+            continue
+        found = landscape.figures(theta, landscape.sums(theta, split=split))
+        columns += [found.loss, found.grad_norm, found.accuracy]
+    return [cells(row, ROWS, landscape.splits) for row in torch.stack(columns, dim=1).double().tolist()]
+
+
+def values_of(landscape: Landscape, theta: Tensor) -> list[Cells]:
+    """Loss and accuracy on training and test data, without gradients, of points [K, P]: K times 4 cells."""
+    import torch
+
+    columns: list[Tensor] = []
+    for split in ("train", "test"):
+        if split in landscape.splits:
+            columns += landscape.values(theta, split=split)
+        else:
+            columns += [theta.new_full((len(theta),), torch.nan)] * 2
+    return [cells(row, VALUES, landscape.splits) for row in torch.stack(columns, dim=1).double().tolist()]
