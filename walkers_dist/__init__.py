@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from walkers_dist import curvature as curvature
+    from walkers_dist.api.forking import fork as fork
+    from walkers_dist.api.forking import midpoint as midpoint
     from walkers_dist.api.opened import Run as Run
     from walkers_dist.api.opened import Runs as Runs
     from walkers_dist.api.opened import open_run as open_run
     from walkers_dist.api.opened import runs as runs
+    from walkers_dist.api.probing import probe as probe
     from walkers_dist.api.running import resume as resume
     from walkers_dist.api.running import run as run
     from walkers_dist.config.errors import RunFailed as RunFailed
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 _HOME = {
     "run": "walkers_dist.api.running",
     "resume": "walkers_dist.api.running",
+    "probe": "walkers_dist.api.probing",
+    "fork": "walkers_dist.api.forking",
+    "midpoint": "walkers_dist.api.forking",
     "open_run": "walkers_dist.api.opened",
     "runs": "walkers_dist.api.opened",
     "Run": "walkers_dist.api.opened",

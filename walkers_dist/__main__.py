@@ -4,7 +4,21 @@ import sys
 
 from walkers_dist.cli import main
 
-COMMANDS = ("run", "resume", "report", "schema", "_launch", "_analyst", "-h", "--help")
+COMMANDS = (
+    "run",
+    "resume",
+    "report",
+    "fork",
+    "list",
+    "compare",
+    "probe",
+    "data",
+    "schema",
+    "_launch",
+    "_analyst",
+    "-h",
+    "--help",
+)
 
 if __name__ == "__main__":
     words = sys.argv[1:]

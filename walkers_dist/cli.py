@@ -1,20 +1,17 @@
-"""The `walkers` command. What needs torch is imported by the command that needs it, so that help is instant."""
+"""The `walkers` command: its words and options; what each command does is in `commands.py`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
+from walkers_dist import commands
+from walkers_dist.config.errors import FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
 
-if TYPE_CHECKING:
-    from walkers_dist.roles.request import Request
-
+PROBES = ("interpolate", "distances", "plane", "walk", "sharpness", "average", "midpoint")
 KEYS = "every key of the configuration, as key.sub=value; null switches a section off"
 
 
@@ -28,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["_launch"]:
-        return _launch(*words[1:])
+        return commands.launch(*words[1:])
     if words[:1] == ["_analyst"]:
-        return _analyst(*words[1:])
+        return commands.analyst(*words[1:])
     options, rest = _parser().parse_known_args(words)
     try:
         options.overrides = [*getattr(options, "overrides", []), *_overrides_among(rest, options)]
@@ -47,128 +44,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _overrides_among(rest: Sequence[str], options: argparse.Namespace) -> Sequence[str]:
     """Overrides may stand between options; argparse hands those back."""
+    if options.command is commands.probe:
+        rest = _as_overrides(rest)
     for word in rest:
         if word.startswith("-") or not hasattr(options, "overrides"):
             raise UserError(f"{word}: is no option or argument of this command (see walkers --help)")
     return rest
 
 
+def _as_overrides(rest: Sequence[str]) -> list[str]:
+    """`--key value` is `key=value`, for the keys of a probe."""
+    words, out = iter(rest), []
+    for word in words:
+        if word.startswith("--") and "=" not in word:
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"{word}: its value is missing")
+            word = f"{word}={value}"
+        out.append(word.removeprefix("--"))
+    return out
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="walkers", description=sys.modules["walkers_dist"].__doc__)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, does: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
+        sub = parsers.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
         sub.set_defaults(command=command)
         return sub
 
-    run = add("run", "run the experiment of a configuration here", _run)
+    run = add("run", "run the experiment of a configuration here", commands.run)
     run.add_argument("config", metavar="CONFIG", help="a YAML file")
     run.add_argument("overrides", metavar="key=value", nargs="*", help=KEYS)
     run.add_argument("--run-dir", metavar="DIR", help="where the run lies (default: runs/NAME-DATE-TIME)")
     run.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
     run.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing is run")
 
-    resume = add("resume", "go on with a run from its last checkpoint", _resume)
+    resume = add("resume", "go on with a run from its last checkpoint", commands.resume)
     resume.add_argument("run", metavar="RUN", help="a run directory")
     resume.add_argument("overrides", metavar="key=value", nargs="*", help="keys that may change at a resume")
     resume.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
-    for command in (run, resume):
+
+    fork = add("fork", "begin a new run at a step of another", commands.fork)
+    fork.add_argument("run", metavar="RUN", help="a run directory")
+    fork.add_argument("overrides", metavar="key=value", nargs="*", help=KEYS)
+    fork.add_argument("--step", type=int, metavar="S", help="where it begins (default: the last checkpoint)")
+    fork.add_argument("--run-dir", metavar="DIR", help="where the new run lies (default: runs/NAME-DATE-TIME)")
+    fork.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
+    for command in (run, resume, fork):
         command.add_argument("--no-report", action="store_true", help="draw no report at the end")
 
-    report = add("report", "draw the pictures of a run into its report.html", _report)
-    report.add_argument("run", metavar="RUN", help="a run directory")
+    probe = add("probe", "measure the surface around a run's snapshots, or train between two walkers", commands.probe)
+    probe.add_argument("run", metavar="RUN", help="a run directory")
+    probe.add_argument("kind", metavar="PROBE", help="|".join(PROBES))
+    probe.add_argument("overrides", metavar="key=value", nargs="*", help="keys of the probe; --key value is the same")
+    probe.add_argument(
+        "--steps", "--step", metavar="S,…", default="last", help="snapshots: last (default), all, or 0,100"
+    )
+    probe.add_argument(
+        "--between", metavar="NAME", nargs=2, help="midpoint: the walkers between which a new run begins"
+    )
+    probe.add_argument("--no-report", action="store_true", help="do not draw the report again")
 
-    add("schema", "print the JSON schema of the configuration, for editors", _schema)
+    report = add(
+        "report", "draw the pictures of a run into its report.html, or of several runs into one page", commands.report
+    )
+    report.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, or a quoted pattern of such")
+    report.add_argument("--out", metavar="FILE", help="the page (default: RUN/report.html; of several: compare.html)")
+
+    data = add("data", "list the data sets and where they lie, or fetch one", commands.data_list)
+    what = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    what.add_parser("list", help="which there are, and where").set_defaults(command=commands.data_list)
+    fetch = what.add_parser("fetch", help="download one into the cache")
+    fetch.add_argument("name", metavar="NAME", help="mnist, fashion_mnist or cifar10")
+    fetch.set_defaults(command=commands.data_fetch)
+
+    several = add("list", "show the runs in a folder, a line each", commands.list_runs)
+    several.add_argument("folder", metavar="DIR", nargs="?", default="runs", help="the folder (default: runs)")
+
+    compare = add("compare", "show several runs in one table", commands.compare)
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, or a quoted pattern of such")
+    compare.add_argument("--by", metavar="KEY", help="one row per value of this key of the configuration")
+    compare.add_argument("--latex", action="store_true", help="as a LaTeX tabular, with rules of booktabs")
+
+    add("schema", "print the JSON schema of the configuration, for editors", commands.schema)
     return parser
-
-
-# ---- commands -------------------------------------------------------------------------------------------------
-
-
-def _run(options: argparse.Namespace) -> int:
-    from walkers_dist.roles.request import Request
-
-    request = Request(options.config, tuple(options.overrides), options.run_dir, report=not options.no_report)
-    if options.dry_run:
-        from walkers_dist.roles.dry_run import print_plan
-
-        print_plan(request)
-        return DONE
-    return _start(request, options.in_process)
-
-
-def _resume(options: argparse.Namespace) -> int:
-    from walkers_dist.roles.request import Request
-
-    request = Request(overrides=tuple(options.overrides), resume=options.run, report=not options.no_report)
-    return _start(request, options.in_process)
-
-
-def _start(request: Request, in_process: bool) -> int:
-    """As a rank where a launcher says so, in this process if asked for, else with processes of its own."""
-    if in_process:
-        from walkers_dist.roles.in_process import run_in_process
-
-        return run_in_process(request)[1]
-    if "RANK" in os.environ and "MASTER_ADDR" in os.environ:
-        return _rank(request)
-    from walkers_dist.distributed import local
-
-    with local.child(["_launch", request.to_json(), str(time.time())]) as process:
-        return local.wait_for(process)
-
-
-def _rank(request: Request) -> int:
-    """One rank under torchrun, or under srun with the same variables."""
-    from walkers_dist.distributed import leash
-
-    leash.wear()
-    from walkers_dist.distributed.start import World
-    from walkers_dist.roles.rank import run_rank
-
-    world = World.from_environment()
-    if world is None:
-        raise UserError("RANK and MASTER_ADDR are set, but not WORLD_SIZE and MASTER_PORT: no launcher sets only those")
-    return run_rank(world, request, time.time())
-
-
-def _launch(request: str, started: str, tell: str = "") -> int:
-    """The launcher's child: owns the forkserver. `tell`: see `launch`."""
-    from walkers_dist.distributed import leash, local
-
-    leash.wear()
-    local.start_server("walkers_dist.roles.rank")
-    from walkers_dist.roles.launching import launch
-    from walkers_dist.roles.request import Request
-
-    return launch(Request.from_json(request), float(started), int(tell) if tell else None)
-
-
-def _analyst(path: str, number: str, analysts: str, gpu: str) -> int:
-    from walkers_dist.distributed import leash
-
-    leash.wear()
-    from walkers_dist.roles.analyst import analyse
-
-    analyse(path, int(number), int(analysts), gpu or None)
-    return DONE
-
-
-def _report(options: argparse.Namespace) -> int:
-    from walkers_dist.distributed import leash
-
-    if leash.VARIABLE in os.environ:
-        leash.wear()
-    from walkers_dist.api.opened import open_run
-    from walkers_dist.report import write_report
-
-    print(write_report(open_run(options.run)))
-    return DONE
-
-
-def _schema(options: argparse.Namespace) -> int:
-    from walkers_dist.config.json_schema import schema
-
-    print(json.dumps(schema(), indent=2))
-    return DONE

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from walkers_dist.api.opened import Run, open_run, runs
+from walkers_dist.config.data import DigitsConfig
 from walkers_dist.config.errors import UserError
-from walkers_dist.landscape.data import digits, normalized
+from walkers_dist.landscape.data.prepare import prepare
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_parts, write_snapshot
 from walkers_dist.records.tables import COLUMNS, Table
@@ -124,7 +125,7 @@ def test_snapshots_landscape_and_model(tmp_path: Path) -> None:
 
     model, landscape = run.model(step=20, walker="w1"), run.landscape
     assert torch.equal(torch.cat([p.detach().flatten() for p in model.parameters()]), theta)
-    data = normalized(digits(seed=0, train_size=100, test_size=50), "train")
+    data = prepare(DigitsConfig(train_size=100, test_size=50), seed=0)
     by_hand = torch.nn.functional.cross_entropy(model(data.x_train.double()), data.y_train)
     torch.testing.assert_close(landscape.loss(theta[None])[0], by_hand.detach(), rtol=1e-6, atol=0)
 

@@ -208,7 +208,7 @@ def test_loss(refused: Refused, network: Path, loss: str, line: str) -> None:
         (["resume"], "the following arguments are required: RUN"),
         (["dance"], "invalid choice: 'dance'"),
         (["run", "bowl.yaml", "--fast"], "--fast: is no option or argument of this command"),
-        (["report", "a", "b"], "b: is no option or argument of this command"),
+        (["data", "list", "b"], "b: is no option or argument of this command"),
         (["resume", "r", "--run-dir", "x"], "--run-dir: is no option or argument of this command"),
     ],
 )

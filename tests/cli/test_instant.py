@@ -25,11 +25,19 @@ def test_the_modules_are_seen() -> None:
     assert code == 2 and "torch" in modules
 
 
-@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("resume", "--help"), ("report", "--help"), ()])
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("run", "--help"), ("resume", "--help"), ("report", "--help"), ("data", "fetch", "--help"), ()],
+)
 def test_help(words: tuple[str, ...]) -> None:
     modules, said, code = loaded(*words)
     assert not HEAVY & modules
     assert (code, said.startswith("usage: walkers")) == ((0, True) if words else (2, False))
+
+
+def test_list_of_data_sets() -> None:
+    modules, said, code = loaded("data", "list")
+    assert code == 0 and not HEAVY & modules and "digits" in said
 
 
 def test_schema() -> None:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 WORDS = {
     "results": ("walker",),
     "distances": ("a", "b"),
+    "interpolations": ("a", "b", "path"),
+    "planes": ("plane",),
+    "plane_points": ("plane", "walker"),
+    "explorations": ("walker",),
+    "sharpness": ("walker", "formula"),
+    "averages": ("kind", "members"),
     "eigenvalues": ("walker", "matrix", "side"),
     "events": ("source", "key", "old", "new"),
 }
@@ -61,6 +67,36 @@ class Tables:
     def distances(self) -> pd.DataFrame:
         """One row per step and pair: Euclidean distance and cosine."""
         return self.table("distances")
+
+    @property
+    def interpolations(self) -> pd.DataFrame:
+        """One row per step, pair and point of its path: from `a` at t = 0 to `b` at t = 1."""
+        return self.table("interpolations")
+
+    @property
+    def planes(self) -> pd.DataFrame:
+        """One row per step, plane and grid point (u, v): losses and accuracies."""
+        return self.table("planes")
+
+    @property
+    def plane_points(self) -> pd.DataFrame:
+        """One row per step, plane, walker and point of its path: where it lies, how far off, its true loss."""
+        return self.table("plane_points")
+
+    @property
+    def explorations(self) -> pd.DataFrame:
+        """One row per step, random walk and move."""
+        return self.table("explorations")
+
+    @property
+    def sharpness(self) -> pd.DataFrame:
+        """One row per step, walker and formula."""
+        return self.table("sharpness")
+
+    @property
+    def averages(self) -> pd.DataFrame:
+        """One row per step and kind of average: uniform and greedy soup, ensemble."""
+        return self.table("averages")
 
     @property
     def eigenvalues(self) -> pd.DataFrame:
@@ -166,3 +202,13 @@ class Runs(Tables):
             parts.append(part)
         filled = [part for part in parts if len(part)] or parts[:1]  # an empty frame would spoil the others' types
         return pd.concat(filled, ignore_index=True)
+
+    def compare(self, by: str | None = None) -> pd.DataFrame:
+        """One row per run: the keys in which they differ, and their last figures; see `api.comparing`.
+
+        With `by`, a dotted key of the configuration: one row per value of it, the mean over its runs and, in columns
+        that end in `_std`, the standard deviation. Raises UserError where no run has this key.
+        """
+        from walkers_dist.api.comparing import compare
+
+        return compare(self.members, by)

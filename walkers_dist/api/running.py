@@ -37,7 +37,7 @@ def run(
     """
     with _as_file(config) as path:
         request = Request(str(path), tuple(overrides), str(run_dir) if run_dir else None, report=report)
-        return _start(request, in_process)
+        return start(request, in_process)
 
 
 def resume(
@@ -45,7 +45,7 @@ def resume(
 ) -> Run:
     """Go on with a run from its last checkpoint, to its end; raises as `run` does."""
     path = run.path if isinstance(run, Run) else run
-    return _start(Request(overrides=tuple(overrides), resume=str(path), report=report), in_process)
+    return start(Request(overrides=tuple(overrides), resume=str(path), report=report), in_process)
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _start(request: Request, in_process: bool) -> Run:
+def start(request: Request, in_process: bool) -> Run:
     if in_process:
         from walkers_dist.roles.in_process import run_in_process
 
