@@ -7,7 +7,7 @@ import pandas as pd
 
 from walkers_dist.report.changes import Mark
 from walkers_dist.report.figure import HUES, INK, chart, number, to_svg
-from walkers_dist.report.html import Picture, absent, escape, grid, section
+from walkers_dist.report.html import Key, Picture, absent, escape, grid, section
 from walkers_dist.report.lines import Look, Scale, legend, line_chart, looks
 from walkers_dist.report.series import Curve, curves
 
@@ -74,7 +74,7 @@ def _between(rows: pd.DataFrame, changes: list[Mark]) -> Picture | None:
         scale=_scale(shown),
         caption=words,
         changes=changes,
-        entries=[("mean of pairs", INK, False), (others, HUES[0], False)],
+        entries=[Key("mean of pairs", INK), Key(others, HUES[0])],
     )
 
 

@@ -22,6 +22,8 @@ WIDTH, HEIGHT = 540.0, 316.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 14.0, 10.0, 46.0
 INK = "#010203"
 """Drawn in this, shown in the colour of the page's letters."""
+HALO = "#040506"
+"""Drawn in this, shown in the colour of the panel: what sets a line off from the map under it."""
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours for the colour-blind; the page shows each in a shade that its background bears."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -108,15 +110,24 @@ def linear_axis(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(number))
 
 
-def step_axis(axes: Axes, steps: Sequence[float] | np.ndarray) -> None:
-    """Let x span the `steps` of the run, whole numbers only; one step alone stands in the middle."""
-    low, high = float(np.min(steps)), float(np.max(steps))
+def whole_axis(axes: Axes, values: Sequence[float] | np.ndarray, ticks: int = 7) -> None:
+    """Let x span `values`, steps or moves, which are whole numbers; one alone stands in the middle."""
+    low, high = float(np.min(values)), float(np.max(values))
     room = 0.015 * (high - low) or 1.0
     axes.set_xlim(low - room, high + room)
     axes.xaxis.set_major_locator(
-        MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]) if high > low else FixedLocator([low])
+        MaxNLocator(ticks, integer=True, steps=[1, 2, 5, 10]) if high > low else FixedLocator([low])
     )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", "\u2009")))
+
+
+def real_axis(axes: Axes, values: Sequence[float] | np.ndarray, ticks: int = 7) -> None:
+    """Let x span `values`, which may be any numbers."""
+    low, high = float(np.min(values)), float(np.max(values))
+    room = 0.015 * (high - low) or 0.5
+    axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(number))
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:
@@ -139,4 +150,4 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
     for index, hue in enumerate(HUES):
         svg = svg.replace(hue, f"var(--hue{index})")
-    return svg.replace(INK, "currentColor")
+    return svg.replace(HALO, "var(--panel)").replace(INK, "currentColor")

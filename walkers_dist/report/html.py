@@ -6,33 +6,64 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
 
 from walkers_dist.report.figure import HUES, INK
+
+
+def document(title: str, body: str) -> str:
+    """The whole page, in one piece."""
+    css = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)} · walkers</title>\n<style>\n{css}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def contents(body: str, names: Mapping[str, str]) -> str:
+    """Links to those of the sections `names` that the body has."""
+    links = [f'<a href="#{name}">{escape(word)}</a>' for name, word in names.items() if f'<section id="{name}"' in body]
+    return f"<nav>{''.join(links)}</nav>"
 
 
 def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
+class Key(NamedTuple):
+    """An entry of a legend."""
+
+    label: str
+    color: str
+    dashed: bool = False
+    alpha: float = 1.0
+
+
 @dataclass(frozen=True)
 class Picture:
-    """A chart with its title, its one-line caption and its legend: (label, colour, dashed)."""
+    """A chart with its title, its one-line caption and its legend."""
 
     title: str
     svg: str
     caption: str
-    legend: Sequence[tuple[str, str, bool]] = ()
+    legend: Sequence[Key] = ()
 
     def html(self) -> str:
-        keys = "".join(
-            f'<li><i class="{"dashed" if dashed else "solid"}" style="color:{_css(color)}"></i>{escape(label)}</li>'
-            for label, color, dashed in self.legend
-        )
-        keys = f'<ul class="legend">{keys}</ul>' if keys else ""
-        return (
-            f"<figure><h3>{escape(self.title)}</h3>{keys}{self.svg}"
-            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
-        )
+        words = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
+        return f"<figure><h3>{escape(self.title)}</h3>{legend(self.legend)}{self.svg}{words}</figure>"
+
+
+def legend(keys: Sequence[Key]) -> str:
+    entries = "".join(
+        f'<li><i class="{"dashed" if key.dashed else "solid"}" style="color:{_css(key.color)}'
+        f'{f";opacity:{key.alpha:.2g}" if key.alpha < 1 else ""}"></i>{escape(key.label)}</li>'
+        for key in keys
+    )
+    return f'<ul class="legend">{entries}</ul>' if entries else ""
 
 
 def _css(color: str) -> str:
@@ -43,8 +74,24 @@ def section(name: str, title: str, *parts: str) -> str:
     return f'<section id="{name}"><h2>{escape(title)}</h2>\n{"".join(parts)}\n</section>'
 
 
-def grid(pictures: Sequence[Picture]) -> str:
-    return f'<div class="grid">{"".join(picture.html() for picture in pictures)}</div>' if pictures else ""
+def grid(pictures: Sequence[Picture], small: bool = False) -> str:
+    """Pictures beside each other: two, or three `small` ones, where the page is wide."""
+    kind = "grid small" if small else "grid"
+    return f'<div class="{kind}">{"".join(picture.html() for picture in pictures)}</div>' if pictures else ""
+
+
+def heading(title: str, sentence: str = "") -> str:
+    """The title of a part of a section, and what is to be said about it."""
+    return f'<h3 class="part">{escape(title)}</h3>' + (lead(sentence) if sentence else "")
+
+
+def lead(sentence: str) -> str:
+    return f'<p class="lead">{escape(sentence)}</p>'
+
+
+def fold(title: str, *parts: str) -> str:
+    """What is seen only by those who ask for it."""
+    return f'<details class="fold"><summary>{escape(title)}</summary>{"".join(parts)}</details>'
 
 
 def absent(sentence: str) -> str:

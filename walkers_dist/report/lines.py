@@ -1,4 +1,4 @@
-"""Curves over steps: who gets which colour, what the axis spans, and what the caption must say."""
+"""Curves over steps, or over any other x: who gets which colour, what the axis spans, what the caption must say."""
 
 from __future__ import annotations
 
@@ -10,14 +10,38 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from walkers_dist.report.changes import Mark, height, labels, mark_changes
-from walkers_dist.report.figure import HUES, INK, chart, linear_axis, log_axis, step_axis, to_svg
-from walkers_dist.report.html import Picture, escape
+from walkers_dist.report.figure import (
+    HUES,
+    INK,
+    Size,
+    chart,
+    linear_axis,
+    log_axis,
+    real_axis,
+    to_svg,
+    whole_axis,
+)
+from walkers_dist.report.html import Key, Picture, escape
 from walkers_dist.report.series import Curve, highest_shown, thin
 
-STEP = "step (gradients per walker)"
+SMALL: Size = (360.0, 236.0)
+"""The size of one of many charts."""
 NAMED = 8
 """Up to so many walkers have a colour each; more are one cloud."""
 Scale = Literal["log", "linear"]
+
+
+@dataclass(frozen=True)
+class Across:
+    """What a chart's x is: the label of the axis, the word for one value, whether values are whole numbers."""
+
+    label: str
+    word: str
+    whole: bool = True
+
+
+STEPS = Across("step (gradients per walker)", "step")
+MOVES = Across("move", "move")
 
 
 @dataclass(frozen=True)
@@ -41,14 +65,14 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     return found
 
 
-def legend(names: Sequence[str]) -> list[tuple[str, str, bool]]:
-    """What the page writes above a chart: (label, colour, dashed)."""
+def legend(names: Sequence[str]) -> list[Key]:
+    """What the page writes above a chart."""
     walkers = [name for name in names if name != "center"]
-    entries = [("center", INK, False)] if "center" in names else []
+    entries = [Key("center", INK)] if "center" in names else []
     if len(walkers) > NAMED:
-        return [*entries, (f"{len(walkers)} walkers", HUES[0], False)]
+        return [*entries, Key(f"{len(walkers)} walkers", HUES[0])]
     known = looks(names)
-    return entries + [(name, known[name].color, known[name].dash != "-") for name in walkers]
+    return entries + [Key(name, known[name].color, known[name].dash != "-") for name in walkers]
 
 
 def draw(axes: Axes, curve: Curve, look: Look, count: int, order: float = 2.0) -> None:
@@ -96,20 +120,21 @@ def line_chart(
     scale: Scale,
     caption: str,
     changes: Sequence[Mark] = (),
-    entries: Sequence[tuple[str, str, bool]] = (),
+    entries: Sequence[Key] = (),
     ceiling: float | None = None,
     alike: bool = True,
+    across: Across = STEPS,
 ) -> Picture:
     """The chart of the curves `shown`, each in its style, with `changes` marked and `entries` as legend.
 
     `ceiling` bounds y from above; curves that are not `alike` may differ by any factor. One at least is measured.
     """
     measured = [curve for curve in shown if curve.measured]
-    steps = np.concatenate([curve.x for curve in shown])
-    changes = [mark for mark in changes if steps.min() <= mark.step <= steps.max()]
-    places = labels(changes, float(steps.min()), float(steps.max()))
-    figure, axes = chart(STEP, ylabel, top=height(places))
-    step_axis(axes, steps)
+    x = np.concatenate([curve.x for curve in shown])
+    changes = [mark for mark in changes if x.min() <= mark.step <= x.max()]
+    places = labels(changes, float(x.min()), float(x.max()))
+    figure, axes = chart(across.label, ylabel, top=height(places))
+    (whole_axis if across.whole else real_axis)(axes, x)
     said = [caption, scale_y(axes, measured, scale, alike)]
     if ceiling is not None and axes.get_ylim()[1] > ceiling:
         axes.set_ylim(top=ceiling)
@@ -117,7 +142,7 @@ def line_chart(
     for curve, look in zip(shown, styles, strict=True):
         if curve.measured:
             draw(axes, curve, look, len(measured), order=3.0 if look.color == INK else 2.0)
-    lost = [f"{curve.name} from step {curve.lost_at}" for curve in shown if curve.lost_at is not None]
+    lost = [f"{curve.name} from {across.word} {curve.lost_at:.10g}" for curve in shown if curve.lost_at is not None]
     never = [curve.name for curve in shown if not curve.measured]
     if lost or never:
         said.append(f"Not finite: {listed(lost + never)} (×).")

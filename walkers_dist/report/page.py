@@ -11,19 +11,30 @@ from typing import Any
 import pandas as pd
 
 from walkers_dist.api.opened import Run
+from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import NetworkConfig
 from walkers_dist.records import disk
 from walkers_dist.report.apart import apart
+from walkers_dist.report.averages import averages
 from walkers_dist.report.changes import marks
 from walkers_dist.report.facts import METRICS, Best, Final, best, final
 from walkers_dist.report.figure import style
-from walkers_dist.report.html import absent, bars, escape, exact, section, table, tree
+from walkers_dist.report.html import absent, bars, contents, document, escape, exact, section, table, tree
+from walkers_dist.report.interpolations import interpolations
+from walkers_dist.report.planes import planes
 from walkers_dist.report.progress import progress
+from walkers_dist.report.sharpness import sharpness
 from walkers_dist.report.spectrum import edges, histograms
+from walkers_dist.report.walks import walks
 
 CONTENTS = {
     "progress": "Loss and accuracy",
+    "planes": "Surface",
+    "interpolation": "Interpolation",
     "distances": "Distances",
+    "walks": "Random walks",
+    "sharpness": "Sharpness",
+    "averages": "Averages",
     "edges": "Edges",
     "spectrum": "Spectrum",
     "time": "Time",
@@ -31,43 +42,45 @@ CONTENTS = {
     "plan": "Plan",
     "configuration": "Configuration",
 }
+"""Sections and their names in the list at the top, which holds those that there are."""
 PARTS = ("start", "training", "measuring", "analysis", "report")
 EVENTS_SHOWN = 200
 
 
-def write_report(run: Run) -> Path:
-    """Write `report.html` into the run's directory, whole or not at all, and return its path."""
+def write_report(run: Run, page: Path | None = None) -> Path:
+    """Write the page, whole or not at all, and return its path: `report.html` in the run's directory by default.
+
+    Raises UserError where it cannot be written.
+    """
     started = time.perf_counter()
     results, events, eigenvalues = run.results, run.events, run.eigenvalues
     changes, info = marks(events), run.info
     loss = run.config.landscape.loss if isinstance(run.config.landscape, NetworkConfig) else None
     with style():
         body = [
-            _head(run, info, results),
             progress(results, changes, loss),
+            planes(run.planes, run.plane_points),
+            interpolations(run.interpolations, changes),
             apart(run.distances, changes),
+            walks(run.explorations, changes),
+            sharpness(run.sharpness, changes),
+            averages(run.averages, results, changes),
             edges(eigenvalues, changes),
             histograms(eigenvalues),
         ]
     timings = {"report": time.perf_counter() - started, **(info.get("timings") or {})}
     body += [_time(timings), _events(events), _plan(info), _configuration(run.directory.config)]
-    page = run.path / "report.html"
-    disk.replace(page, _document(run.config.name, "\n".join(body)).encode())
+    page = page or run.path / "report.html"
+    text = "\n".join(part for part in body if part)
+    head = _head(run, info, results, contents(text, CONTENTS))
+    try:
+        disk.replace(page, document(run.config.name, f"{head}\n{text}").encode())
+    except OSError as error:
+        raise UserError(f"{page}: cannot be written: {error.strerror}") from None
     return page
 
 
-def _document(name: str, body: str) -> str:
-    css = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(name)} · walkers</title>\n<style>\n{css}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame) -> str:
+def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame, nav: str) -> str:
     config, status = run.config, str(info.get("status", "unknown"))
     last, top = final(results), best(results)
     coupling = config.coupling.model_dump(exclude={"name"}, exclude_none=True)
@@ -84,11 +97,10 @@ def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame) -> str:
             cards.append(_card("Stepping", f"{seconds:.1f} s", rate))
     error = run.directory.error
     trouble = f'<pre class="error">{escape(error.read_text(errors="replace"))}</pre>' if error.is_file() else ""
-    links = "".join(f'<a href="#{name}">{escape(word)}</a>' for name, word in CONTENTS.items())
     return (
         f'<header><p class="run">{escape(run.path.resolve().name)}</p><h1>{escape(config.name)} '
         f'<span class="status {escape(status)}">{escape(status)}</span></h1>'
-        f"<nav>{links}</nav></header>{trouble}"
+        f"{nav}</header>{trouble}"
         f'<section id="facts"><div class="cards">{"".join(cards)}</div>{_final(last)}</section>'
     )
 

@@ -18,7 +18,7 @@ WILD = 1e3
 
 @dataclass(frozen=True)
 class Curve:
-    """Values `y` at steps `x`, both [n]; what is not finite is NaN."""
+    """Values `y` at `x` (steps, unless it is said), both [n]; what is not finite is NaN."""
 
     name: str
     x: Array
@@ -29,22 +29,27 @@ class Curve:
         return bool(np.isfinite(self.y).any())
 
     @property
-    def lost_at(self) -> int | None:
-        """The first step from which on nothing is finite, where there were finite values before."""
+    def lost_at(self) -> float | None:
+        """The first x from which on nothing is finite, where there were finite values before."""
         finite = np.flatnonzero(np.isfinite(self.y))
         if len(finite) == 0 or finite[-1] == len(self.y) - 1:
             return None
-        return int(self.x[finite[-1] + 1])
+        return float(self.x[finite[-1] + 1])
 
 
-def curves(table: pd.DataFrame, key: str, value: str) -> list[Curve]:
-    """One curve of the column `value` over `step` for each `key`, in order of appearance."""
+def curves(table: pd.DataFrame, key: str, value: str, over: str = "step") -> list[Curve]:
+    """One curve of the column `value` over the column `over` for each `key`, in order of appearance."""
     found = []
     for name, rows in table.groupby(key, sort=False):
         y = rows[value].to_numpy(dtype=np.float64, copy=True)
         y[~np.isfinite(y)] = np.nan
-        found.append(Curve(str(name), rows["step"].to_numpy(dtype=np.float64), y))
+        found.append(Curve(str(name), rows[over].to_numpy(dtype=np.float64), y))
     return found
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the indices 0 to `count - 1`, evenly spread, the first and the last among them."""
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
 def thin(curve: Curve, count: int) -> Curve:
