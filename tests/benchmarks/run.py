@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import analysis
 import commands
 import curvature
 import exchange
 import memory
+import probes
 import steps
 import torch
 
@@ -26,9 +28,11 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "sixteen": steps.sixteen_walkers,
     "exchange": exchange.exchange,
     "curvature": curvature.products,
+    "probes": probes.pictures,
     "commands": commands.help_and_mistake,
     "quickstart": commands.quickstart,
     "memory": memory.copies,
+    "analysis": analysis.free_analysis,
 }
 
 
