@@ -33,6 +33,14 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Use
 
 
 @pytest.fixture
+def fashion() -> None:
+    """Fashion-MNIST as Debian packages it."""
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip(f"Debian's package dataset-fashion-mnist is not installed: there is no {folder}")
+
+
+@pytest.fixture
 def slow() -> type[Slow]:
     return Slow
 

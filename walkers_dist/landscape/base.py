@@ -7,7 +7,7 @@ from automatic differentiation. Everything else may be overridden where a faster
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.landscape.dense import Dense
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,12 @@ class Landscape(ABC):
     seed: int = 0
     splits: tuple[str, ...] = ("train",)
     train_size: int | None = None
+    output_bias: slice | None = None
+    """Where the bias of the output layer lies in a point [P]; None where there is none."""
+    filters: Sequence[int] | None = None
+    """Lengths of the filters that a point [P] consists of, one after the other; None where it is one whole."""
+    blocks: Mapping[str, slice] | None = None
+    """Where each named parameter lies in a point [P]; None where it is one whole."""
 
     @abstractmethod
     def loss(self, theta: Tensor, *, split: str = "train", walkers: Sequence[str] | None = None) -> Tensor:
@@ -52,6 +59,22 @@ class Landscape(ABC):
     def accuracy(self, theta: Tensor, *, split: str = "train") -> Tensor:
         """Share of the samples that are classified right, [K]; nan where there is no such thing."""
         return theta.new_full((len(theta),), torch.nan)
+
+    @torch.no_grad()
+    def values(self, theta: Tensor, *, split: str = "train") -> tuple[Tensor, Tensor]:
+        """Loss and accuracy, both [K], without derivatives."""
+        return self.loss(theta, split=split), self.accuracy(theta, split=split)
+
+    def answers(self, theta: Tensor, *, split: str = "train") -> Tensor | None:
+        """The class [K, N] that each of the points [K, P] gives each sample; None where nothing is classified."""
+        return None
+
+    def ensemble(self, theta: Tensor, *, split: str = "train") -> tuple[float, float] | None:
+        """Loss and accuracy of the mean of the outputs of points [K, P]; None where there are no outputs.
+
+        What belongs to points, a penalty, is the mean of theirs: the ensemble of one point has the point's own values.
+        """
+        return None
 
     def start(self, walker: str) -> Tensor:
         """Where this walker starts, [P]: by default drawn from N(0, 1) in its own stream."""
@@ -93,6 +116,18 @@ class Landscape(ABC):
             return torch.stack(rows)
 
         return product
+
+    def dense_at(self, theta: Tensor) -> Dense | None:
+        """What gives the matrix of second derivatives at `theta: [P]` whole; None where products are as fast."""
+        return None
+
+    def gauss_newton_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """As `hvp_at`, for the Gauss-Newton part of the Hessian, J' (d2 loss / d outputs2) J and the penalty's."""
+        raise UserError(f"a {type(self).__name__} landscape has no outputs, so it has no Gauss-Newton matrix")
+
+    def covariance_at(self, theta: Tensor, *, centered: bool = False) -> Callable[[Tensor], Tensor]:
+        """As `hvp_at`, for the second moment of the samples' gradients, (1/N) sum_i g_i g_i'; less g g' if centered."""
+        raise UserError(f"a {type(self).__name__} landscape has no samples, so its gradient has no covariance")
 
     def sums(
         self,

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import (
-    CustomData,
     CustomLandscape,
     CustomModel,
-    DataConfig,
-    DigitsConfig,
     LandscapeConfig,
+    LeNetConfig,
     MLPConfig,
     ModelConfig,
     NetworkConfig,
+    NiNConfig,
     QuadraticConfig,
 )
 from walkers_dist.config.registry import lookup
-from walkers_dist.landscape import data as datasets
 from walkers_dist.landscape.base import Landscape
-from walkers_dist.landscape.data import Data
+from walkers_dist.landscape.data.base import Data, on
+from walkers_dist.landscape.data.prepare import prepare
 from walkers_dist.landscape.losses import Loss, UserLoss
 from walkers_dist.landscape.mlp import MLP
 from walkers_dist.landscape.model import Model
 from walkers_dist.landscape.module import ModuleModel
 from walkers_dist.landscape.network import Network
 from walkers_dist.landscape.quadratic import Quadratic
+from walkers_dist.landscape.starting import StartFrom
 from walkers_dist.landscape.streams import stream
 from walkers_dist.landscape.users import users_own
 
@@ -53,9 +55,11 @@ def build(
 
 
 def _network(config: NetworkConfig, seed: int, dtype: torch.dtype, device: torch.device) -> Network:
-    data = datasets.on(_data(config.data, seed), dtype, device)
+    data = on(prepare(config.data, seed), dtype, device)
     loss = _loss(config.loss)
     model = _model(config.model, data, seed, dtype)
+    if isinstance(loss, UserLoss):
+        _no_broadcast(data, model, loss)
     return Network(
         model,
         loss,
@@ -63,18 +67,10 @@ def _network(config: NetworkConfig, seed: int, dtype: torch.dtype, device: torch
         l2=config.l2,
         init_std=config.init.std,
         same_start=config.init.same,
+        start_from=StartFrom(config.init.from_) if config.init.from_ is not None else None,
         seed=seed,
         dtype=dtype,
     )
-
-
-def _data(config: DataConfig, seed: int) -> Data:
-    if isinstance(config, DigitsConfig):
-        data = datasets.digits(seed=seed, train_size=config.train_size, test_size=config.test_size)
-    else:
-        assert isinstance(config, CustomData)
-        data = datasets.from_user(_named("landscape.data.name", "data", config.name), config.name, seed, config.args)
-    return datasets.normalized(data, config.normalize) if config.normalize else data
 
 
 def _model(config: ModelConfig, data: Data, seed: int, dtype: torch.dtype) -> Model:
@@ -87,14 +83,32 @@ def _model(config: ModelConfig, data: Data, seed: int, dtype: torch.dtype) -> Mo
             raise UserError("landscape.data: inputs of shape [N] are one number each; give them as [N, 1]")
         into = x[0].numel()
         return MLP([into, *config.hidden, _outputs(data)], config.activation)
-    assert isinstance(config, CustomModel)
     net = _named("landscape.model.name", "model", config.name)
-
-    def make() -> torch.nn.Module:
-        with users_own(f"landscape.model = {config.name} with args {config.args}"):
-            return net(**config.args)
-
+    if isinstance(config, LeNetConfig | NiNConfig):
+        make = partial(net, _image(config.name, data), _outputs(data), **config.model_dump(exclude={"name"}))
+    else:
+        assert isinstance(config, CustomModel)
+        make = partial(_users_module, net, config.name, config.args)
     return ModuleModel(make, config.name, data.x_train[:1], stream(seed, "all", "frozen"), dtype)
+
+
+def _users_module(net: Callable[..., torch.nn.Module], name: str, args: dict[str, Any]) -> torch.nn.Module:
+    with users_own(f"landscape.model = {name} with args {args}"):
+        return net(**args)
+
+
+def _image(model: str, data: Data) -> tuple[int, int, int]:
+    """Channels, height and width of an input."""
+    x = data.x_train
+    if x.ndim not in (3, 4) or not x.is_floating_point():
+        shape, dtype = ", ".join(["N", *map(str, x.shape[1:])]), str(x.dtype).removeprefix("torch.")
+        numbers = "real numbers" if x.is_floating_point() else f"whole numbers ({dtype})"
+        raise UserError(
+            f"landscape.model.name = {model}: it needs images of real numbers, [N, C, H, W] or [N, H, W], and the "
+            f"inputs of landscape.data are {numbers} of shape [{shape}]"
+        )
+    channels, height, width = x.shape[1:] if x.ndim == 4 else (1, *x.shape[1:])
+    return channels, height, width
 
 
 def _outputs(data: Data) -> int:
@@ -106,7 +120,14 @@ def _outputs(data: Data) -> int:
         raise UserError(
             "landscape.data: targets of shape [N] are real numbers; give them as [N, 1] for a network with one output"
         )
-    return int(max(y.max(), data.y_test.max())) + 1
+    return data.classes or int(max(y.max(), data.y_test.max())) + 1
+
+
+def _no_broadcast(data: Data, model: Model, loss: UserLoss) -> None:
+    """Refuse what torch would silently spread to [N, N] in a user's loss; the built-in ones see it by themselves."""
+    if data.y_train.is_floating_point() and data.y_train.ndim == 1 and tuple(model.output_shape) == (1,):
+        where = f"landscape.loss = {loss.name}"
+        raise UserError(f"{where}: targets of shape [N] do not fit outputs of shape [N, 1]; give them as [N, 1]")
 
 
 def _named(key: str, category: str, name: str) -> Any:

@@ -6,6 +6,7 @@ soft labels and regression targets are one case.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,10 @@ class Loss(ABC):
         if not g.requires_grad:
             return torch.zeros_like
         return lambda dz: torch.stack([torch.autograd.grad(g, z, d[None], retain_graph=True)[0][0] for d in dz])
+
+    def mean_output(self, outputs: Tensor) -> Tensor:
+        """What the points [K, B, C] say together, [1, B, C]: the mean of their outputs."""
+        return outputs.mean(0, keepdim=True)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """How many samples are classified right, [K]; nan where the targets are no classes."""
@@ -92,6 +97,10 @@ class CrossEntropy(Loss):
         z = outputs - outputs.detach().amax(-1, keepdim=True)  # then -log softmax(z)_c = log sum exp z - z_c
         loss = z.exp().sum(-1).log() - (targets * z).sum(-1)  # a target sums to one
         return loss.flatten(1).sum(1) / outputs.shape[1]
+
+    def mean_output(self, outputs: Tensor) -> Tensor:
+        """The logarithm of the mean of their probabilities, which are outputs with these probabilities."""
+        return outputs.log_softmax(-1).logsumexp(0, keepdim=True) - math.log(len(outputs))
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         weight = 1.0 / outputs.shape[1]

@@ -11,14 +11,16 @@ column, z: [K, out, B]: products of narrow layers are up to 1.5 times as fast as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from walkers_dist.landscape.activations import ACTIVATIONS
 from walkers_dist.landscape.losses import Loss
+from walkers_dist.landscape.mlp_dense import MLPDense
 from walkers_dist.landscape.model import Bound, Model
+from walkers_dist.landscape.products import Product
 
 Layer = tuple[Tensor, Tensor]
 
@@ -28,12 +30,23 @@ class MLP(Model):
         self.sizes = tuple(sizes)
         self.size = sum(out * (into + 1) for into, out in self.shapes)
         self.output_shape = (self.sizes[-1],)
+        self.output_bias = slice(self.size - self.sizes[-1], self.size)  # the last layer's bias lies last
+        self.filters = [n for into, out in self.shapes for n in (*[into] * out, out)]
+        self.blocks = self._blocks()
         self.width = max(self.sizes[1:])
         self.activation = ACTIVATIONS[activation]
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
         return list(zip(self.sizes, self.sizes[1:], strict=False))
+
+    def _blocks(self) -> dict[str, slice]:
+        found, at = {}, 0
+        for number, (into, out) in enumerate(self.shapes):  # in `module`, after Flatten: every other one is a Linear
+            for name, length in (("weight", out * into), ("bias", out)):
+                found[f"{2 * number + 1}.{name}"] = slice(at, at + length)
+                at += length
+        return found
 
     def layers(self, theta: Tensor) -> list[Layer]:
         """Views (W: [K, out, in], b: [K, out]) of rows [K, P]."""
@@ -65,36 +78,16 @@ class MLP(Model):
             modules += [linear, self.activation.module()]
         return nn.Sequential(*modules[:-1])
 
-    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
-        layers = self.layers(theta.detach().clone()[None])
-        f = self.activation
-        h, first, second = [x.flatten(1).T[None]], [], []  # h_{l-1}: [1, in, B];  f', f'' of the hidden layers
-        for W, b in layers[:-1]:
-            z = torch.baddbmm(b[:, :, None], W, h[-1])
-            saved = z if f.saves_input else f.f(z)
-            h.append(f.f(z) if f.saves_input else saved)
-            first.append(f.first(saved))
-            second.append(f.second(saved) if f.second else None)
-        W, b = layers[-1]
-        z = torch.baddbmm(b[:, :, None], W, h[-1])
-        curvature = loss.curvature(z.mT, targets[None])
-        dz, dh = [loss.gradient(z.mT, targets[None]).mT], [z]
-        for (W, _), d in zip(reversed(layers[1:]), reversed(first), strict=True):
-            dh.insert(0, W.mT @ dz[0])
-            dz.insert(0, dh[0] * d)
+    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        p = _Passed(self, theta, x)
+        layers, h, first, second = p.layers, p.h, p.first, p.second
+        curvature = loss.curvature(p.z.mT, targets[None])
+        dz, dh = p.backward(loss.gradient(p.z.mT, targets[None]).mT)
 
         def product(V: Tensor) -> Tensor:
             C, HV = len(V), torch.empty_like(V)
             v, out = self.layers(V), self.layers(HV)
-            Rh: list[Tensor | None] = [None]  # R{h_{l-1}}: [C, in, B], zero for the inputs
-            Rz: list[Tensor] = []
-            for l, ((W, _), (vW, vb)) in enumerate(zip(layers, v, strict=True)):
-                r = torch.baddbmm(vb[:, :, None], vW, h[l].expand(C, -1, -1))
-                if (previous := Rh[l]) is not None:
-                    r = r.baddbmm_(W.expand(C, -1, -1), previous)
-                Rz.append(r)
-                if l < len(first):
-                    Rh.append(first[l] * r)
+            Rz, Rh = p.along(v)
             Rdz = curvature(Rz[-1].mT).mT
             for l in reversed(range(len(layers))):
                 torch.bmm(Rdz, h[l].mT.expand(C, -1, -1), out=out[l][0])
@@ -109,6 +102,80 @@ class MLP(Model):
             return HV
 
         return product
+
+    def dense_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, l2: float) -> MLPDense:
+        return MLPDense(self.activation, self.layers(theta.detach().clone()[None]), x, targets, loss, l2)
+
+    def gauss_newton_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        p = _Passed(self, theta, x)
+        curvature = loss.curvature(p.z.mT, targets[None])
+
+        def product(V: Tensor) -> Tensor:
+            Rz, _ = p.along(self.layers(V))
+            dz, _ = p.backward(curvature(Rz[-1].mT).mT)
+            return p.weighted(dz, torch.empty_like(V))
+
+        return product
+
+    def covariance_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        p, samples = _Passed(self, theta, x), len(x)
+        dz, _ = p.backward(loss.gradient(p.z.mT, targets[None]).mT * samples)
+
+        def product(V: Tensor) -> Tensor:
+            C, g = len(V), V.new_zeros(len(V), 1, samples)  # g_i . v = sum_l dz_l . (vW_l h_{l-1} + vb_l)
+            for (vW, vb), d, h in zip(self.layers(V), dz, p.h, strict=True):
+                g += (torch.baddbmm(vb[:, :, None], vW, h.expand(C, -1, -1)) * d).sum(1, keepdim=True)
+            g /= samples
+            return p.weighted([d * g for d in dz], torch.empty_like(V))
+
+        return product
+
+
+class _Passed:
+    """One point after a forward pass over the samples: what every second-order product at it needs."""
+
+    def __init__(self, mlp: MLP, theta: Tensor, x: Tensor) -> None:
+        self.mlp, self.layers = mlp, mlp.layers(theta.detach().clone()[None])
+        self.h, self.first = [x.flatten(1).T[None]], []  # h_{l-1}: [1, in, B];  f', f'' of the hidden layers
+        self.second: list[Tensor | None] = []
+        f = mlp.activation
+        for W, b in self.layers[:-1]:
+            z = torch.baddbmm(b[:, :, None], W, self.h[-1])
+            saved = z if f.saves_input else f.f(z)
+            self.h.append(f.f(z) if f.saves_input else saved)
+            self.first.append(f.first(saved))
+            self.second.append(f.second(saved) if f.second else None)
+        W, b = self.layers[-1]
+        self.z = torch.baddbmm(b[:, :, None], W, self.h[-1])
+
+    def along(self, v: Sequence[Layer]) -> tuple[list[Tensor], list[Tensor | None]]:
+        """R{z_l}: [C, out, B] and R{h_{l-1}}: [C, in, B], None for the inputs, along the directions v."""
+        Rz: list[Tensor] = []
+        Rh: list[Tensor | None] = [None]
+        for l, ((W, _), (vW, vb)) in enumerate(zip(self.layers, v, strict=True)):
+            C = len(vW)
+            r = torch.baddbmm(vb[:, :, None], vW, self.h[l].expand(C, -1, -1))
+            if (previous := Rh[l]) is not None:
+                r = r.baddbmm_(W.expand(C, -1, -1), previous)
+            Rz.append(r)
+            if l < len(self.first):
+                Rh.append(self.first[l] * r)
+        return Rz, Rh
+
+    def backward(self, dz_last: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """dz_l and dh_l of all layers from dz of the last, [C, out, B]; dh of the last means nothing."""
+        dz, dh = [dz_last], [dz_last]
+        for (W, _), d in zip(reversed(self.layers[1:]), reversed(self.first), strict=True):
+            dh.insert(0, W.mT @ dz[0])
+            dz.insert(0, dh[0] * d)
+        return dz, dh
+
+    def weighted(self, dz: Sequence[Tensor], out: Tensor) -> Tensor:
+        """dz_l h_{l-1}^T and the sum of dz_l, written layer by layer into `out: [C, P]`, which is returned."""
+        for (W, b), d, h in zip(self.mlp.layers(out), dz, self.h, strict=True):
+            torch.bmm(d, h.mT.expand(len(out), -1, -1), out=W)
+            torch.sum(d, dim=2, out=b)
+        return out
 
 
 class BoundMLP(Bound):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from math import prod
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.losses import Loss
 from walkers_dist.landscape.model import Bound, Model
+from walkers_dist.landscape.products import Product, hessian_product, linear_pays, sandwich_product, saved_bytes
 
 
 class ModuleModel(Model):
@@ -46,11 +48,18 @@ class ModuleModel(Model):
         self.network = network.to(example.device, dtype)
         self.shapes = {key: p.shape for key, p in self.network.named_parameters() if p.requires_grad}
         self.size = sum(prod(shape) for shape in self.shapes.values())
+        rows = [(shape[0], prod(shape[1:])) if len(shape) > 1 else (1, prod(shape)) for shape in self.shapes.values()]
+        self.filters = [length for count, length in rows for _ in range(count)]
+        ends = list(accumulate(prod(shape) for shape in self.shapes.values()))
+        self.blocks = {
+            key: slice(end - prod(shape), end) for (key, shape), end in zip(self.shapes.items(), ends, strict=True)
+        }
         if self.size == 0:
             raise UserError(f"landscape.model.name = {name}: the module has no parameters to train")
         output = self._output_of(example)
         self.output_shape = tuple(output.shape[1:])
         self.width, self.batched = 1 << 9, False
+        self.output_bias = self._find_output_bias()
 
     def _output_of(self, example: Tensor) -> Tensor:
         """The output for one input. Raises `UserError` where it is none, or another one each time."""
@@ -66,6 +75,19 @@ class ModuleModel(Model):
         if not torch.allclose(output, again, rtol=1e-4, atol=1e-6, equal_nan=True):  # a GPU may add in another order
             raise UserError(f"{where}: two calls on the same input differ: it is no function of its parameters alone")
         return output
+
+    def _find_output_bias(self) -> slice | None:
+        """The bias of the last module that owns parameters, in the order in which they were registered.
+
+        None where that module has no trained bias with one entry for each output.
+        """
+        *_, last = (m for m in self.network.modules() if any(True for _ in m.parameters(recurse=False)))
+        bias = getattr(last, "bias", None)
+        name = next((key for key, p in self.network.named_parameters() if p is bias), None)
+        if name not in self.shapes or self.shapes[name] != self.output_shape[-1:]:
+            return None
+        before = [prod(shape) for shape in list(self.shapes.values())[: list(self.shapes).index(name)]]
+        return slice(sum(before), sum(before) + prod(self.shapes[name]))
 
     def _drawn(self, generator: torch.Generator) -> nn.Module:
         """A new module, its random numbers from this stream; the user's own generator is left alone."""
@@ -98,14 +120,38 @@ class ModuleModel(Model):
                 parameters[key].copy_(value)
         return network
 
-    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
-        point = theta.detach().clone().requires_grad_(True)
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-            value = loss.value(self.call(self.views(point), x)[None], targets[None]).sum()
-            (g,) = torch.autograd.grad(value, point, create_graph=True)
-        if not g.requires_grad:
-            return torch.zeros_like
-        return lambda V: torch.stack([torch.autograd.grad(g, point, v, retain_graph=True)[0] for v in V])
+    def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            return hessian_product(
+                lambda row: loss.value(self.call(self.views(row), x)[None], targets[None]).sum(),
+                theta,
+                linear=many and self._linear_pays(theta, x),
+            )
+
+    def gauss_newton_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        with sdpa_kernel(SDPBackend.MATH):
+            return sandwich_product(
+                lambda row: self.call(self.views(row), x),
+                lambda z: loss.curvature(z[None], targets[None]),
+                theta,
+                linear=many and self._linear_pays(theta, x),
+            )
+
+    def covariance_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
+        def losses(row: Tensor) -> Tensor:  # [B]: every sample as if it were a point of its own
+            return loss.value(self.call(self.views(row), x)[:, None], targets[:, None])
+
+        with sdpa_kernel(SDPBackend.MATH):
+            return sandwich_product(
+                losses, lambda _: lambda dz: dz / len(x), theta, linear=many and self._linear_pays(theta, x)
+            )
+
+    def held(self, theta: Tensor, x: Tensor) -> int:
+        with sdpa_kernel(SDPBackend.MATH):
+            return saved_bytes(lambda row: self.call(self.views(row), x), theta)
+
+    def _linear_pays(self, theta: Tensor, x: Tensor) -> bool:
+        return linear_pays(self.network, lambda: self.held(theta, x), theta.device)
 
 
 class BoundModule(Bound):

@@ -6,14 +6,18 @@ Loss = mean over the samples + l2 / 2 |theta|^2, on the whole split or on a mini
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from walkers_dist.landscape.base import Landscape, Minibatch
 from walkers_dist.landscape.data import Data
+from walkers_dist.landscape.dense import Dense
 from walkers_dist.landscape.losses import Loss
 from walkers_dist.landscape.model import Bound, Model
+from walkers_dist.landscape.products import Product, fits, made
+from walkers_dist.landscape.starting import StartFrom
 from walkers_dist.landscape.streams import stream
 
 # What a CPU takes at a time: more leaves its cache, less is slow to start.
@@ -35,13 +39,15 @@ class Network(Landscape):
         l2: float = 0.0,
         init_std: float | None = None,
         same_start: bool = True,
+        start_from: StartFrom | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.net, self.criterion, self.l2 = model, loss, l2
-        self.init_std, self.same_start = init_std, same_start
+        self.init_std, self.same_start, self.start_from = init_std, same_start, start_from
         self.seed, self.dtype, self.device = seed, dtype, data.x_train.device
         self.size, self.train_size = model.size, len(data.x_train)
+        self.output_bias, self.filters, self.blocks = model.output_bias, model.filters, model.blocks
         self.inputs = {split: data.split(split)[0] for split in self.splits}
         self.targets = {split: loss.targets(data.split(split)[1], model.output_shape, dtype) for split in self.splits}
 
@@ -56,14 +62,43 @@ class Network(Landscape):
         samples = len(self.inputs[split])
         return self._over(theta, split, lambda bound, x, y: self.criterion.correct(bound.outputs(x), y)) / samples
 
+    @torch.no_grad()
+    def values(self, theta: Tensor, *, split: str = "train") -> tuple[Tensor, Tensor]:
+        def both(bound: Bound, x: Tensor, y: Tensor) -> Tensor:
+            outputs = bound.outputs(x)
+            return torch.stack([self.criterion.value(outputs, y) * x.shape[1], self.criterion.correct(outputs, y)])
+
+        loss, accuracy = self._over(theta, split, both).div_(len(self.inputs[split]))
+        return loss + self._penalty(theta), accuracy
+
+    @torch.no_grad()
+    def answers(self, theta: Tensor, *, split: str = "train") -> Tensor | None:
+        bound, found = self.net.bind(theta), []
+        for x, y in self._chunks(len(theta), split):
+            outputs = bound.outputs(x)
+            if self.criterion.correct(outputs, y).isnan().any():  # these targets are no classes
+                return None
+            found.append(outputs.max(-1).indices)
+        return torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def ensemble(self, theta: Tensor, *, split: str = "train") -> tuple[float, float] | None:
+        bound, total = self.net.bind(theta), theta.new_zeros(2)
+        for x, y in self._chunks(len(theta), split):
+            mean = self.criterion.mean_output(bound.outputs(x))
+            total += torch.cat([self.criterion.value(mean, y) * x.shape[1], self.criterion.correct(mean, y)])
+        loss, accuracy = total / len(self.inputs[split])
+        penalty = torch.as_tensor(self._penalty(theta)).mean()
+        return (loss + penalty).item(), accuracy.item()
+
     def _over(self, theta: Tensor, split: str, figure: Callable[[Bound, Tensor, Tensor], Tensor]) -> Tensor:
-        """Sum a figure [K] over the samples of a split, a few rows and samples at a time."""
+        """Sum a figure [K], or several [n, K], over the samples of a split, a few rows and samples at a time."""
         out = []
         for rows in theta.split(ROWS_AT_ONCE):
             bound = self.net.bind(rows)
             parts = [figure(bound, x, y) for x, y in self._chunks(len(rows), split)]
             out.append(torch.stack(parts).sum(0))
-        return torch.cat(out)
+        return torch.cat(out, dim=-1)
 
     def _chunks(self, K: int, split: str, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
         """Share i of n of a split, as inputs [K, B, …] without a copy and targets [1, B, …]."""
@@ -105,18 +140,46 @@ class Network(Landscape):
         return self.l2 / 2 * torch.linalg.vecdot(theta, theta) if self.l2 else 0.0
 
     def hvp_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        samples = self.train_size or 1
-        directions = self._at_once(self.DIRECTIONS_AT_ONCE)
-        parts = []
-        for x, y in self._chunks(directions, "train"):
-            parts.append((self.net.hvp_at(theta, x[0], y[0], self.criterion), x.shape[1] / samples))
+        return self._sum_of(self.net.hvp_at, theta)
+
+    def dense_at(self, theta: Tensor) -> Dense | None:
+        return self.net.dense_at(theta, self.inputs["train"], self.targets["train"], self.criterion, self.l2)
+
+    def gauss_newton_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        return self._sum_of(self.net.gauss_newton_at, theta)
+
+    def covariance_at(self, theta: Tensor, *, centered: bool = False) -> Callable[[Tensor], Tensor]:
+        moment = self._sum_of(self.net.covariance_at, theta, penalty=False)
+        if not centered and not self.l2:
+            return moment
+        whole = self.grad(theta[None])[0]
+        mean = whole - self.l2 * theta  # the penalty's gradient is the same for every sample
 
         def product(V: Tensor) -> Tensor:
-            HV = V * self.l2
-            for rows, out in zip(V.split(directions), HV.split(directions), strict=True):
-                for part, weight in parts:
-                    out.add_(part(rows), alpha=weight)
-            return HV
+            CV = moment(V) - (V @ mean)[:, None] * mean
+            return CV if centered else CV.addr_(V @ whole, whole)
+
+        return product
+
+    def _sum_of(self, part_at: Callable[..., Product], theta: Tensor, *, penalty: bool = True) -> Product:
+        """The product of the whole training set from those of its chunks, and of the penalty."""
+        samples, directions = self.train_size or 1, self._at_once(self.DIRECTIONS_AT_ONCE)
+        theta = theta.detach().clone()
+        chunks = [(x[0], y[0]) for x, y in self._chunks(directions, "train")]
+        keep = len(chunks) == 1 or fits(self.net.held(theta, chunks[0][0]) * len(chunks), self.device)
+        makes: list[Callable[[], Product]] = [
+            partial(part_at, theta, x, y, self.criterion, many=keep) for x, y in chunks
+        ]
+        if keep:
+            makes = [made(make()) for make in makes]
+
+        def product(V: Tensor) -> Tensor:
+            out = V * self.l2 if penalty else torch.zeros_like(V)
+            for make, (x, _) in zip(makes, chunks, strict=True):
+                part = make()
+                for rows, into in zip(V.split(directions), out.split(directions), strict=True):
+                    into.add_(part(rows), alpha=len(x) / samples)
+            return out
 
         return product
 
@@ -154,6 +217,8 @@ class Network(Landscape):
     # ---- starts -----------------------------------------------------------------------------------------------
 
     def start(self, walker: str) -> Tensor:
+        if self.start_from:
+            return self.start_from.point(self.net, self.dtype).to(self.device, copy=True)
         name = "all" if self.same_start else walker
         theta = self.net.start(stream(self.seed, name, "init"), self.init_std)
         return theta.to(self.device, self.dtype)
