@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from blocks import Blocks
 
-import walkers_dist as wd
+from walkers_dist.config import text
 from walkers_dist.dynamics.sgd import SGD
+from walkers_dist.records.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,8 +76,19 @@ def _cpu_seconds(arm: dict[str, object]) -> list[float]:
         **arm,
     }
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[MARKS] = folder
-        wd.run(config, run_dir=f"{folder}/run", in_process=False, report=False)
+        os.environ[MARKS], os.environ["PYTHONPATH"] = folder, str(Path(__file__).parent)
+        _train(config, Path(folder))
         found = [list(map(float, path.read_text().split())) for path in sorted(Path(folder).glob("*.txt"))]
     per_process = [[after - before for before, after in zip(marks, marks[1:], strict=False)] for marks in found]
     return [sum(block) for block in zip(*per_process, strict=True)][1:]
+
+
+def _train(config: dict[str, object], folder: Path) -> None:
+    """Run it to the end of its training; the analysis that is left is of no interest."""
+    file, run = folder / "watched.yaml", RunDirectory(folder / "run")
+    file.write_text(text.write(config), encoding="utf-8")
+    words = ["run", str(file), "--run-dir", str(run.path), "--no-report"]
+    with subprocess.Popen([sys.executable, "-m", "walkers_dist", *words], stdout=subprocess.DEVNULL) as command:
+        while command.poll() is None and run.read_info().get("status") in (None, "running"):
+            time.sleep(0.1)
+        command.terminate()

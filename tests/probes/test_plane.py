@@ -494,7 +494,7 @@ def test_configuration() -> None:
         ({"margin": math.inf}, ["probes.plane.margin", "inf"]),
         ({"grid": 1}, ["probes.plane.grid = 1", "at least 2"]),
         ({"grids": 9}, ["probes.plane.grids", "did you mean probes.plane.grid?"]),
-        ({"walkers": 1}, ["probes.plane.directions = null", "through = center", "must be of w0"]),
+        ({"walkers": 1}, ["probes.plane: a plane needs three points, and there is w0", "principal or random"]),
     ],
 )
 def test_bad_keys_are_refused_in_one_line(keys: dict[str, Any], words: list[str]) -> None:

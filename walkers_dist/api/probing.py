@@ -13,7 +13,7 @@ from walkers_dist.config.choice import Choice
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import Probe
 from walkers_dist.config.registry import KINDS
-from walkers_dist.config.schema import check_points
+from walkers_dist.config.schema import check_probe
 from walkers_dist.distributed import devices
 from walkers_dist.landscape import build
 from walkers_dist.records.journal import Journal
@@ -68,8 +68,7 @@ def configured(run: Run, kind: str, overrides: Sequence[str]) -> Probe:
         merge.put(keys, *merge.split(word))
     found = Choice(f"probes.{kind}", "probe", kind, fixed=True).validate(keys, Probe)
     assert isinstance(found, Probe)
-    for key, asked in found.points_named().items():
-        check_points(f"probes.{kind}.{key}", asked, experiment.point_names)
+    check_probe(f"probes.{kind}", found, experiment.point_names)
     return found
 
 

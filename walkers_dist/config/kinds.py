@@ -153,6 +153,10 @@ class Probe(Kind):
         """Key -> the points (`center`, `w0`, …) that it names: they must exist."""
         return {}
 
+    def impossible(self, names: Sequence[str]) -> str | None:
+        """Why it cannot be measured where the points are `names`; None where it can."""
+        return None
+
     def measure(self, landscape: Any, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
         """Table -> rows at `step` on a `Landscape`, in the order of its columns; random streams are those of `seed`."""
         raise NotImplementedError

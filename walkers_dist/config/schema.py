@@ -202,8 +202,7 @@ def _names_exist(experiment: Experiment) -> None:
     if experiment.curvature:
         check_points("curvature.of", experiment.curvature.of, experiment.point_names)
     for section, probe in experiment.probes_of_snapshots.items():
-        for key, asked in probe.points_named().items():
-            check_points(f"probes.{section}.{key}", asked, experiment.point_names)
+        check_probe(f"probes.{section}", probe, experiment.point_names)
     if experiment.stop and experiment.stop.of == "center" and not experiment.has_center:
         raise UserError("stop.of = center: there is no center with walkers = 1 and no coupling")
 
@@ -216,3 +215,11 @@ def check_points(key: str, asked: Sequence[str], names: Sequence[str]) -> None:
         if name not in names:
             known = ", ".join(names if len(names) <= 5 else [*names[:3], "…", names[-1]])
             raise UserError(f"{key} = {name}: must be of {known}")
+
+
+def check_probe(section: str, probe: Probe, names: Sequence[str]) -> None:
+    """Raise UserError unless a probe can be measured where the points are `names`."""
+    for key, asked in probe.points_named().items():
+        check_points(f"{section}.{key}", asked, names)
+    if reason := probe.impossible(names):
+        raise UserError(f"{section}: {reason}")

@@ -89,9 +89,14 @@ class Plane(Probe):
     def points_named(self) -> dict[str, tuple[str, ...]]:
         if self.directions is not None:
             return {"around": (self.around,)} if self.around is not None else {}
-        if self.through is not None:
-            return {"through": self.through}
-        return {"directions = null, and through": ("center", "w0", "w1")}  # the first three, where there are as many
+        return {"through": self.through} if self.through is not None else {}
+
+    def impossible(self, names: Sequence[str]) -> str | None:
+        if self.directions is None and len(names) < 3:
+            return (
+                f"a plane needs three points, and there is {' and '.join(names)}; directions = principal or random does"
+            )
+        return None
 
     def measure(self, landscape: Landscape, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
         try:
