@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from walkers_dist.records.tables import COLUMNS
+
 HEADERS = {
     "results": "step epoch walker lr norm train_loss train_grad_norm train_accuracy "
     "test_loss test_grad_norm test_accuracy elapsed",
@@ -43,7 +45,7 @@ INFO = {
 def write_table(path: Path, name: str, rows: Iterable[Sequence[object]]) -> None:
     with (path / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(HEADERS[name].split())
+        writer.writerow(HEADERS[name].split() if name in HEADERS else COLUMNS[name])
         writer.writerows(rows)
 
 
@@ -106,3 +108,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def add_table() -> Callable[[Path, str, Iterable[Sequence[object]]], None]:
+    """Write a table of a probe into a run directory."""
+    return write_table

@@ -12,10 +12,9 @@ import pandas as pd
 from walkers_dist.api.comparing import FIGURES, OF_CENTER, compare
 from walkers_dist.api.opened import Run
 from walkers_dist.config import text
-from walkers_dist.config.errors import UserError
-from walkers_dist.records import disk
-from walkers_dist.report.figure import HUES, number, style
-from walkers_dist.report.html import Key, Picture, absent, contents, document, escape, exact, grid, lead, section, table
+from walkers_dist.report.document import check_place, contents, document, write
+from walkers_dist.report.figure import HUES, style
+from walkers_dist.report.html import Key, Picture, absent, escape, exact, grid, lead, section, table
 from walkers_dist.report.lines import NAMED, Look, Scale, line_chart
 from walkers_dist.report.series import Curve
 
@@ -29,6 +28,7 @@ def write_comparison(runs: Sequence[Run], page: Path) -> Path:
 
     Raises UserError where a run cannot be read or the page cannot be written.
     """
+    check_place(page)
     names = labels([run.path for run in runs])
     with style():
         body = "\n".join(
@@ -43,11 +43,7 @@ def write_comparison(runs: Sequence[Run], page: Path) -> Path:
         )
     title = f"{len(runs)} runs"
     head = f"<header><h1>{title}</h1>{contents(body, CONTENTS)}</header>"
-    try:
-        disk.replace(page, document(title, head + body).encode())
-    except OSError as error:
-        raise UserError(f"{page}: cannot be written: {error.strerror}") from None
-    return page
+    return write(page, document(title, head + body))
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
@@ -163,7 +159,7 @@ def _chart(
         there,
         [known[curve.name] for curve in there],
         scale=scale,
-        caption=caption + (f" {number(absent_from)} of {len(shown)} runs have none." if absent_from else ""),
+        caption=caption + (f" Not recorded in {absent_from} of {len(shown)} runs." if absent_from else ""),
         entries=entries if len(names) <= NAMED else [Key(f"{len(there)} runs", HUES[0])],
         ceiling=ceiling,
         alike=False,

@@ -6,28 +6,9 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 from walkers_dist.report.figure import HUES, INK
-
-
-def document(title: str, body: str) -> str:
-    """The whole page, in one piece."""
-    css = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)} · walkers</title>\n<style>\n{css}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def contents(body: str, names: Mapping[str, str]) -> str:
-    """Links to those of the sections `names` that the body has."""
-    links = [f'<a href="#{name}">{escape(word)}</a>' for name, word in names.items() if f'<section id="{name}"' in body]
-    return f"<nav>{''.join(links)}</nav>"
 
 
 def escape(text: object) -> str:

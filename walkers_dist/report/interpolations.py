@@ -18,6 +18,8 @@ from walkers_dist.report.series import Array, Curve, spread
 
 PAIRS = 10
 """Of more pairs those with the highest barrier are drawn."""
+NO_BARRIER = 1e-12
+"""A rise that is of rounding."""
 STEPS_SHOWN = 8
 FAINTEST = 0.22
 AT_END = 1e-6
@@ -87,8 +89,8 @@ def _of_path(name: str, path: str, rows: pd.DataFrame, changes: list[Mark]) -> s
     pairs = between(rows)
     shown, rest = pairs, []
     if len(pairs) > PAIRS:
-        highest = sorted(pairs, key=lambda pair: -np.nan_to_num(pair.barrier[-1], nan=-np.inf))
-        kept = {pair.name for pair in highest[:PAIRS]}
+        by_height = sorted(pairs, key=lambda pair: -np.nan_to_num(pair.barrier[-1], nan=-np.inf))
+        kept = {pair.name for pair in by_height[:PAIRS]}
         shown, rest = ([pair for pair in pairs if (pair.name in kept) is in_it] for in_it in (True, False))
     steps = np.unique(np.concatenate([pair.steps for pair in pairs]))
     drawn = steps[spread(len(steps), STEPS_SHOWN)]
@@ -99,7 +101,7 @@ def _of_path(name: str, path: str, rows: pd.DataFrame, changes: list[Mark]) -> s
         absent(f"Of {len(pairs)} pairs those with the highest barrier at the last step; also in interpolations.csv: "
                f"{listed([pair.name for pair in rest])}.") if rest else "",
         absent("No loss on these paths is finite.") if not any(_finite(pair, "train_loss") for pair in pairs) else "",
-        absent("No barrier is known: no path has finite losses from t = 0 to t = 1.") if barriers is None else "",
+        "" if barriers else absent(_no_barriers(pairs)),
     ]  # fmt: skip
     return "".join(
         [
@@ -110,6 +112,17 @@ def _of_path(name: str, path: str, rows: pd.DataFrame, changes: list[Mark]) -> s
             grid([barriers] if barriers else []),
         ]
     )
+
+
+def highest(pairs: Sequence[Between]) -> float:
+    """The highest barrier at any step; NaN where none is known."""
+    return float(np.max([value for pair in pairs for value in pair.barrier if np.isfinite(value)] or [np.nan]))
+
+
+def _no_barriers(pairs: Sequence[Between]) -> str:
+    if np.isnan(highest(pairs)):
+        return "No barrier is known: no path has finite losses from t = 0 to t = 1."
+    return "There is no barrier: on no path does the loss rise above the straight line between the losses of its ends."
 
 
 def _finite(pair: Between, column: str) -> bool:
@@ -176,7 +189,7 @@ def _line(axes: Axes, t: Array, y: Array, look: Look) -> None:
 def _barriers(name: str, pairs: Sequence[Between], changes: list[Mark]) -> Picture | None:
     """The barrier of each pair over steps; of many pairs those with the center and the others are two clouds."""
     shown = [Curve(pair.name, pair.steps, pair.barrier) for pair in pairs]
-    if not any(curve.measured for curve in shown):
+    if not highest(pairs) > NO_BARRIER:
         return None
     names = [curve.name for curve in shown]
     known = looks(names)

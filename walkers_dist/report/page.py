@@ -11,15 +11,14 @@ from typing import Any
 import pandas as pd
 
 from walkers_dist.api.opened import Run
-from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import NetworkConfig
-from walkers_dist.records import disk
 from walkers_dist.report.apart import apart
 from walkers_dist.report.averages import averages
 from walkers_dist.report.changes import marks
+from walkers_dist.report.document import check_place, contents, document, write
 from walkers_dist.report.facts import METRICS, Best, Final, best, final
 from walkers_dist.report.figure import style
-from walkers_dist.report.html import absent, bars, contents, document, escape, exact, section, table, tree
+from walkers_dist.report.html import absent, bars, escape, exact, section, table, tree
 from walkers_dist.report.interpolations import interpolations
 from walkers_dist.report.planes import planes
 from walkers_dist.report.progress import progress
@@ -52,6 +51,8 @@ def write_report(run: Run, page: Path | None = None) -> Path:
 
     Raises UserError where it cannot be written.
     """
+    page = page or run.path / "report.html"
+    check_place(page)
     started = time.perf_counter()
     results, events, eigenvalues = run.results, run.events, run.eigenvalues
     changes, info = marks(events), run.info
@@ -70,14 +71,9 @@ def write_report(run: Run, page: Path | None = None) -> Path:
         ]
     timings = {"report": time.perf_counter() - started, **(info.get("timings") or {})}
     body += [_time(timings), _events(events), _plan(info), _configuration(run.directory.config)]
-    page = page or run.path / "report.html"
     text = "\n".join(part for part in body if part)
     head = _head(run, info, results, contents(text, CONTENTS))
-    try:
-        disk.replace(page, document(run.config.name, f"{head}\n{text}").encode())
-    except OSError as error:
-        raise UserError(f"{page}: cannot be written: {error.strerror}") from None
-    return page
+    return write(page, document(run.config.name, f"{head}\n{text}"))
 
 
 def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame, nav: str) -> str:

@@ -12,9 +12,9 @@ from walkers_dist.probes.plane import explained
 from walkers_dist.report.contours import Levels, Map, colour_bar, fill, frame, levels_of, map_of
 from walkers_dist.report.figure import to_svg
 from walkers_dist.report.html import Picture, absent, escape, grid, heading, section
-from walkers_dist.report.lines import legend, listed
+from walkers_dist.report.lines import listed
 from walkers_dist.report.series import spread
-from walkers_dist.report.trails import Trail, draw_trails, trails
+from walkers_dist.report.trails import Trail, draw_trails, trail_legend, trails
 
 BEFORE = 3
 """Earlier steps that are shown."""
@@ -110,10 +110,10 @@ def _sentence(plane: Plane) -> str:
     elif far[0] < 1e-6 * _across(plane.rows):
         said.append("Every point of the paths lies in the plane.")
     else:
-        off = [path.walker for path in plane.paths if path.off[-1] > 1e-6 * _across(plane.rows)]
+        hollow = any(path.off[-1] > 1e-6 * _across(plane.rows) for path in plane.paths)
         said.append(
             f"Paths are projected onto the plane; the farthest point is {far[0]:.3g} off it ({far[1]})."
-            + (f" A hollow end lies off the plane: {listed(off)}." if off else " Their ends lie in the plane.")
+            + (" Hollow ends lie off the plane." if hollow else " Their ends lie in the plane.")
         )
     return " ".join(sentence for sentence in said if sentence)
 
@@ -137,16 +137,16 @@ def _picture(name: str, plane: Plane, column: str, surface: Map, levels: Levels,
     figure, axes, bar = frame(surface, SMALL if small else LARGE)
     fill(axes, surface, levels)
     outside = draw_trails(axes, plane.paths, tolerance=1e-6 * _across(plane.rows), named=not small)
-    colour_bar(bar, levels, WORDS[column].lower() + (" (logarithmic)" if levels.logarithmic else ""))
+    colour_bar(bar, levels, WORDS[column].lower())
     said = []
     if surface.missing:
         said.append(f"{surface.missing:,} of {surface.z.size:,} grid points are not finite: left empty.")
     if levels.cut and not small:
         said.append(f"Above {levels.edges[-1]:.3g} all is one colour; the highest is {surface.highest:.3g}.")
     if outside and not small:
-        said.append(f"Outside of the map: {listed(outside)}.")
+        said.append(f"Outside of the map, or not finite: {listed(outside)}.")
     words = " ".join(said)
     title = f"Step {plane.step:,}" if small else WORDS[column]
-    keys = () if small else legend([path.walker for path in plane.paths])
+    keys = () if small else trail_legend(plane.paths)
     label = f"{WORDS[column]} on the plane {plane.name} at step {plane.step}. {words}"
     return Picture(title, to_svg(figure, name, escape(label)), words, keys)
