@@ -22,7 +22,7 @@ def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
     return (A + A.T) / 2
 
 
-@pytest.mark.parametrize("n", [1, 7, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+@pytest.mark.parametrize("n", [1, 7, CHUNK["cpu"], CHUNK["cpu"] + 1, 3 * CHUNK["cpu"] + 5])
 def test_known_spectrum(n: int) -> None:
     known = torch.linspace(-2, 5, n, dtype=torch.float64)
     found = spectrum(dense(rotated(known)))

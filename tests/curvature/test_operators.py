@@ -10,9 +10,10 @@ from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature import hessian, spectrum
+from walkers_dist.landscape.base import Landscape
 
 
-class TinyNet:
+class TinyNet(Landscape):
     """The smallest landscape there is: a 3-4-2 tanh network on 20 samples, mean squared error."""
 
     size, dtype, device = 3 * 4 + 4 + 4 * 2 + 2, torch.float64, torch.device("cpu")
@@ -26,6 +27,9 @@ class TinyNet:
         W1, b1, W2, b2 = theta.split([12, 4, 8, 2])
         hidden = torch.tanh(self.x @ W1.view(3, 4) + b1)
         return (hidden @ W2.view(4, 2) + b2 - self.y).square().mean()
+
+    def loss(self, theta: Tensor, *, split: str = "train", walkers: object = None) -> Tensor:
+        return torch.stack([self.value(row) for row in theta])
 
     def hvp_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         point = theta.requires_grad_()
@@ -44,7 +48,7 @@ def point() -> Tensor:
 def test_hessian_is_that_of_autograd() -> None:
     landscape, theta = TinyNet(), point()
     dense = torch.autograd.functional.hessian(landscape.value, theta)
-    H = hessian(landscape, theta)  # type: ignore[arg-type]
+    H = hessian(landscape, theta)
     assert (H.size, H.dtype, H.device) == (26, torch.float64, torch.device("cpu"))
     V = torch.randn(5, 26, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(H(V), V @ dense, rtol=1e-12, atol=1e-12)
@@ -54,11 +58,11 @@ def test_hessian_is_that_of_autograd() -> None:
 
 def test_a_float32_point_is_measured_in_the_landscapes_dtype() -> None:
     landscape = TinyNet()
-    H = hessian(landscape, point().float())  # type: ignore[arg-type]
+    H = hessian(landscape, point().float())
     assert H(torch.eye(26, dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("shape", [(25,), (1, 26), ()])
 def test_wrong_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"theta has shape .* a point of this landscape is \[26\]"):
-        hessian(TinyNet(), torch.zeros(shape))  # type: ignore[arg-type]
+        hessian(TinyNet(), torch.zeros(shape))

@@ -1,97 +1,130 @@
-"""Both ends of a spectrum, from products alone: one thick-restart Lanczos run (ARPACK) for the two together.
-
-Separate runs for the two ends took 2,822 products on a trained network where one for both takes 213. A single starting
-vector sees of a repeated eigenvalue only as many copies as rounding gives it; a residual cannot tell of one missed.
-"""
+"""Both ends of a spectrum, from products alone: one thick-restart Lanczos run for the two together, or L-BFGS."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature.full import matrix
+from walkers_dist.curvature.lanczos import Lanczos
+from walkers_dist.curvature.memory import free_memory
 from walkers_dist.curvature.operators import Operator
+from walkers_dist.curvature.rayleigh import rayleigh
+from walkers_dist.curvature.search import FLOOR, Search
+from walkers_dist.curvature.state import SearchState
 
-BASIS = 60
-"""Lanczos vectors kept at least: fewer cost far more products."""
-RESTARTS = 100
-FLOOR = 1e-3
-"""A residual is measured against |eigenvalue|, at least this part of the largest: relative to 0 none is small."""
+LEAST_BASIS, MOST_BASIS = 60, 150
+"""Lanczos vectors kept: a restart throws away what a product has found, so that 60 cost twice the products of 150."""
+SHARE = 0.5
+"""The part of the free memory that a basis may take."""
+Progress = Callable[[int, int, int], object]
 
 
 @dataclass(frozen=True)
 class Extremes:
-    """The `bottom` smallest and then the `top` largest eigenvalues, ascending `[bottom + top]`; all P where P is less.
+    """The `bottom` smallest and then the `top` largest eigenvalues, ascending [bottom + top]; all P where P is less.
 
-    `residuals[i]` = |H v_i - eigenvalue_i v_i| for the unit vector v_i found. `converged`: every residual is at most
-    tol max(|eigenvalue|, 1e-3 max |eigenvalue|). What was not found is nan, at the inner end of its side.
+    `residuals[i]` = |H v_i - eigenvalue_i v_i| for the unit vector v_i found; `converged[i]`: it is at most
+    tol max(|eigenvalue_i|, 1e-3 max |eigenvalue|). What was not found is nan, at the inner end of its side.
+    `vectors: [bottom + top, P]`, if asked, are unit rows whose largest entry is positive.
     """
 
     eigenvalues: Tensor
     residuals: Tensor
-    converged: bool
+    converged: Tensor
+    vectors: Tensor | None = None
+
+    @property
+    def all_converged(self) -> bool:
+        return bool(self.converged.all())
 
 
 def extremes(
-    H: Operator, top: int = 10, bottom: int = 5, tol: float = 1e-4, *, seed: int = 0, v0: Tensor | None = None
+    H: Operator,
+    top: int = 10,
+    bottom: int = 5,
+    tol: float = 1e-4,
+    *,
+    vectors: bool = False,
+    seed: int = 0,
+    v0: Tensor | None = None,
+    method: Literal["lanczos", "rayleigh"] = "lanczos",
+    state: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Extremes:
-    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype, from about 200 products.
+    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype; about 120 products for 10 and 5.
 
-    The run starts at `v0: [P]`, by default normal numbers from a generator seeded with `seed`. A matrix no larger than
-    the basis is solved densely. UserError if H has products that are not finite.
+    Repeated eigenvalues come as often as they occur: a run from one vector sees one of their vectors, so when all pairs
+    have converged a second random direction is followed until a missed copy would show (`search.py`), 10 products or
+    fewer where there is none. The run starts at `v0: [P]`, by default normal numbers of `seed`. A matrix no larger than
+    the basis is solved densely. `method="rayleigh"` is an independent check, the original program's: L-BFGS on the
+    Rayleigh quotient, one pair after another.
+
+    `state` names a file in which the search is kept while it goes on: killed, it goes on from there, and gives the
+    same bits. `progress(products, converged, wanted)` is called after every product.
+    UserError if H has products that are not finite.
     """
-    k = 2 * max(top, bottom)  # ARPACK takes as many from either end
-    if k == 0:
+    if top < 0 or bottom < 0 or not tol > 0:
+        raise UserError(f"extremes: top = {top}, bottom = {bottom}, tol = {tol}: must be at least 0, and tol above 0")
+    if top + bottom == 0:
         none = torch.zeros(0, dtype=H.dtype, device=H.device)
-        return Extremes(none, none, True)
-    basis = max(BASIS, 2 * k + 1)
+        return Extremes(none, none, none.bool(), none.new_zeros(0, H.size) if vectors else None)
+    generator = torch.Generator().manual_seed(seed)
+    if method == "rayleigh":
+        values, V = rayleigh(H, min(top, H.size), min(bottom, H.size), generator)
+        return _measured(H, values, V, tol, vectors)
+    basis = _basis(H, top + bottom)
     if H.size <= basis:
-        values, vectors = torch.linalg.eigh(matrix(H))
-        bottom = min(bottom, H.size)
-        return _ends(H, values, vectors.T, bottom, bottom, min(top, H.size - bottom), tol)
+        values, V = torch.linalg.eigh(matrix(H))
+        bottom, top = min(bottom, H.size), min(top, H.size - min(bottom, H.size))
+        chosen = torch.cat([torch.arange(bottom), torch.arange(H.size - top, H.size)])
+        return _measured(H, values[chosen], V.T[chosen], tol, vectors)
 
-    if v0 is None:
-        v0 = torch.randn(H.size, generator=torch.Generator().manual_seed(seed), dtype=H.dtype)
-    v0 = v0.to(H.device, H.dtype)
-    Hv0 = H(v0[None])[0]
-    if not Hv0.isfinite().all():
-        raise UserError("a product of the matrix is not finite: its eigenvalues mean nothing")
-    if not Hv0.any():  # the zero matrix: v0 is an eigenvector as good as any, and ARPACK refuses it
-        zeros = Hv0.new_zeros(bottom + top)
-        return Extremes(zeros, zeros, True)
-    values, vectors = _lanczos(H, v0, k, basis, tol, seed)
-    mean = (v0 @ Hv0) / (v0 @ v0)  # where ARPACK gave up, this tells which end a value belongs to
-    low = k // 2 if len(values) == k else int((values < mean).sum())
-    return _ends(H, values, vectors, low, bottom, top, tol)
+    lanczos = Lanczos(H, basis, generator)
+    start = torch.randn(H.size, generator=generator, dtype=H.dtype) if v0 is None else v0.detach()
+    lanczos.start(start.to(H.device, H.dtype))
+    search = Search(lanczos, top, bottom, tol)
+    kept = SearchState(Path(state), search) if state is not None else None
 
+    def each(converged: int) -> None:
+        if kept:
+            kept.save()
+        if progress:
+            progress(lanczos.products, converged, top + bottom)
 
-def _lanczos(H: Operator, v0: Tensor, k: int, basis: int, tol: float, seed: int) -> tuple[Tensor, Tensor]:
-    """k/2 eigenvalues from either end, ascending [k], and their vectors [k, P]; fewer if ARPACK gives up."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    def product(v: np.ndarray) -> np.ndarray:
-        return H(torch.from_numpy(v).to(H.device)[None])[0].cpu().numpy()
-
-    start = v0.cpu().numpy()
-    A = LinearOperator((H.size, H.size), matvec=product, dtype=start.dtype)
-    try:  # rng: what ARPACK goes on with when the space of v0 is exhausted
-        values, vectors = eigsh(A, k, which="BE", v0=start, ncv=basis, maxiter=RESTARTS, tol=tol, rng=seed)
-    except ArpackNoConvergence as partly:
-        values, vectors = partly.eigenvalues, partly.eigenvectors
-    order = values.argsort()
-    return torch.from_numpy(values[order]).to(H.device), torch.from_numpy(vectors.T[order]).to(H.device)
+    values, residuals, converged, S = search.run(each)
+    rows = _signed(lanczos.vectors(S)) if vectors else None
+    if kept:
+        kept.remove()
+    return Extremes(values.to(H.device, H.dtype), residuals.to(H.device, H.dtype), converged.to(H.device), rows)
 
 
-def _ends(H: Operator, values: Tensor, V: Tensor, low: int, bottom: int, top: int, tol: float) -> Extremes:
-    """The outer ones of the `low` lower and the other, upper pairs, values [n] ascending and vectors `V: [n, P]`."""
-    pairs = torch.stack([values, (H(V) - values[:, None] * V).norm(dim=1)])
-    lower, upper = pairs[:, : min(low, bottom)], pairs[:, max(low, len(values) - top) :]
-    missing = pairs.new_full((2, bottom + top - lower.shape[1] - upper.shape[1]), torch.nan)
-    values, residuals = torch.cat([lower, missing, upper], dim=1)
+def _basis(H: Operator, wanted: int) -> int:
+    """150 vectors where memory allows, at least 60 and 4 for each wanted pair; a small matrix has fewer."""
+    least = max(4 * wanted, LEAST_BASIS)
+    row = H.size * torch.empty(0, dtype=H.dtype).element_size()
+    fits = int(SHARE * free_memory(H.device) / row)
+    return max(least, min(MOST_BASIS, fits))
+
+
+def _measured(H: Operator, values: Tensor, V: Tensor, tol: float, vectors: bool) -> Extremes:
+    """With residuals by products: values [n], `V: [n, P]`."""
+    residuals = (H(V) - values[:, None] * V).norm(dim=1)
     size = values.abs()
-    enough = residuals <= tol * size.clamp(min=FLOOR * size.nan_to_num().max())
-    return Extremes(values, residuals, bool(enough.all()))
+    largest = size.max() if len(size) else size.new_zeros(())
+    allowed = (tol * size.clamp(min=float(FLOOR * largest))).clamp(min=torch.finfo(H.dtype).eps * float(largest))
+    # A dense solver leaves rounding errors of the whole matrix; they are small, and no sign of a wrong pair.
+    allowed = allowed.clamp(min=H.size * torch.finfo(H.dtype).eps * float(largest))
+    return Extremes(values, residuals, residuals <= allowed, _signed(V) if vectors else None)
+
+
+def _signed(V: Tensor) -> Tensor:
+    """Unit rows, their largest entry positive: a vector's sign means nothing, and so it is always the same."""
+    V = V / V.norm(dim=1, keepdim=True)
+    return V * V.gather(1, V.abs().argmax(1, keepdim=True)).sign()

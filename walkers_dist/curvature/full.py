@@ -1,20 +1,32 @@
-"""The whole spectrum: the matrix itself, column by column, then a dense eigensolver."""
+"""The whole spectrum: the matrix itself, assembled or column by column, then a dense eigensolver."""
 
 from __future__ import annotations
 
-import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.curvature.compression import compress, eigenvalue_left_out
+from walkers_dist.curvature.dense import Assembled
+from walkers_dist.curvature.memory import free_memory
 from walkers_dist.curvature.operators import Operator
+from walkers_dist.landscape.mlp_dense import MLPDense
 
-CHUNK = 32
+CHUNK = {"cpu": 32, "cuda": 256}
 """Products at once: larger batches fall out of the cache of a CPU."""
+TILE = 512
+"""Rows and columns that are symmetrised at once."""
 LARGEST_WITH_VECTORS = 32_766
 """Beyond it the size of LAPACK's workspace, 1 + 6P + 2P^2, overflows 32 bits and the process crashes."""
+MATRICES, MATRICES_WITH_VECTORS = 2.25, 5.0
+"""of P x P numbers that are held at most: the solver takes a copy."""
+
+Progress = Callable[[int, int], object]
+"""Called with the rows of the matrix that are there, and all of them."""
 
 
 @dataclass(frozen=True)
@@ -25,43 +37,122 @@ class Spectrum:
     vectors: Tensor | None = None
 
 
-def matrix(H: Operator) -> Tensor:
-    """(A + A') / 2 with the rows of A being the products of unit vectors: [P, P]. UserError if an entry is not finite.
+def spectrum(H: Operator, vectors: bool = False, yes: bool = False, progress: Progress | None = None) -> Spectrum:
+    """All eigenvalues of H in its own dtype: P^3 operations, after the assembly of H or P products.
 
-    The check is here because an eigensolver returns finite numbers for a matrix with nan in it.
+    An assembled matrix of a perceptron is compressed where its inputs allow it, unless vectors are asked.
+    UserError if an entry of H is not finite, if it does not fit into free memory (`yes` tries it all the same), or if
+    vectors are asked of a matrix that LAPACK cannot give.
     """
+    if vectors and H.size > LARGEST_WITH_VECTORS:
+        raise UserError(
+            f"all eigenvectors of {H.size} parameters: at most {LARGEST_WITH_VECTORS} are possible; "
+            f"extremes gives those of either end"
+        )
+    if not vectors and isinstance(H.dense, Assembled) and isinstance(H.dense.at, MLPDense):
+        at, part = H.dense.at, H.dense.part
+        if (Z := compress(at)) is not None:
+            refuse_too_large(at.compressed_size(Z.shape[1]), H.dtype, H.device, yes=yes)
+            values, _ = _solve(_finite(at.matrix(part, Z)), vectors=False)
+            left_out = values.new_full((H.size - len(values),), eigenvalue_left_out(at, part))
+            _tell(progress, H.size, H.size)
+            return Spectrum(torch.cat([values, left_out]).sort().values)
+    refuse_too_large(H.size, H.dtype, H.device, vectors=vectors, yes=yes)
+    return Spectrum(*_solve(matrix(H, progress), vectors))
+
+
+def matrix(H: Operator, progress: Progress | None = None) -> Tensor:
+    """H as a matrix [P, P], symmetric; UserError if an entry is not finite.
+
+    Assembled where H knows how; else (A + A') / 2 with the rows of A being the products of unit vectors. The check is
+    here because an eigensolver returns finite numbers for a matrix with nan in it.
+    """
+    if H.dense is not None:
+        A = _finite(H.dense())
+        _tell(progress, H.size, H.size)
+        return A
     A = torch.empty(H.size, H.size, dtype=H.dtype, device=H.device)
-    for start in range(0, H.size, CHUNK):
-        rows = A[start : start + CHUNK]
+    chunk = CHUNK.get(H.device.type, 32)
+    for start in range(0, H.size, chunk):
+        rows = A[start : start + chunk]
         units = torch.zeros_like(rows)
         units.diagonal(start).fill_(1)
         rows.copy_(H(units))
-    if not A.isfinite().all():
-        i, j = (~A.isfinite()).nonzero()[0].tolist()
-        raise UserError(f"entry [{i}, {j}] of the matrix is {A[i, j].item()}: its eigenvalues mean nothing")
-    return (A + A.T).div_(2)
+        _tell(progress, start + len(rows), H.size)
+    return _symmetrised(_finite(A))
 
 
-def refuse_too_large(P: int) -> None:
-    """Raise UserError where the whole spectrum of P parameters needs more memory than this machine has."""
-    needed = 3 * P * P * 8  # float64
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
+def refuse_too_large(
+    P: int,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
+    *,
+    vectors: bool = False,
+    yes: bool = False,
+) -> None:
+    """Raise UserError where the whole spectrum of P parameters needs more memory than is free, unless `yes`."""
+    needed = (MATRICES_WITH_VECTORS if vectors else MATRICES) * P * P * dtype.itemsize
+    free = free_memory(device or torch.device("cpu"))
+    if needed > free and not yes:
         raise UserError(
-            f"the whole spectrum of {P} parameters needs {needed / 1e9:.0f} GB, "
-            f"and this machine has {there / 1e9:.0f} GB"
+            f"the whole spectrum of {P} parameters needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; "
+            f"yes=True (--yes) tries it all the same"
         )
 
 
-def spectrum(H: Operator, vectors: bool = False) -> Spectrum:
-    """All eigenvalues of H in its own dtype, P products and P^3 operations; memory 3 P^2 (with vectors 5 P^2) numbers.
+def _finite(A: Tensor) -> Tensor:
+    if not A.sum().isfinite():  # the sum of finite numbers may overflow, and that of others is never finite
+        wrong = (~A.isfinite()).nonzero()
+        if len(wrong):
+            i, j = wrong[0].tolist()
+            raise UserError(f"entry [{i}, {j}] of the matrix is {A[i, j].item()}: its eigenvalues mean nothing")
+    return A
 
-    UserError if an entry of H is not finite, if it does not fit into this machine's memory, or if vectors are asked of
-    a matrix that LAPACK cannot give.
-    """
-    if vectors and H.size > LARGEST_WITH_VECTORS:
-        raise UserError(f"all eigenvectors of {H.size} parameters: at most {LARGEST_WITH_VECTORS} are possible")
-    refuse_too_large(H.size)
-    if vectors:
-        return Spectrum(*torch.linalg.eigh(matrix(H)))
-    return Spectrum(torch.linalg.eigvalsh(matrix(H)))
+
+def _symmetrised(A: Tensor) -> Tensor:
+    """(A + A') / 2 in the place of A."""
+    tiles = [slice(at, at + TILE) for at in range(0, len(A), TILE)]
+    for k, rows in enumerate(tiles):
+        for columns in tiles[k:]:
+            mean = (A[rows, columns] + A[columns, rows].T).div_(2)
+            A[rows, columns] = mean
+            A[columns, rows] = mean.T
+    return A
+
+
+def _solve(A: Tensor, vectors: bool) -> tuple[Tensor, Tensor | None]:
+    """Eigenvalues ascending, and vectors if asked, by the first way that does not fail."""
+    last: RuntimeError | None = None
+    for dtype, device in _ways(A):
+        if last is not None:
+            print(
+                f"warning: no eigenvalues of {len(A)} parameters in {_name(A.dtype)} on {A.device} ({last}): "
+                f"tried again in {_name(dtype)} on {device}".replace("\n", " "),
+                file=sys.stderr,
+                flush=True,
+            )
+        try:
+            B = A.to(device, dtype)
+            values, V = torch.linalg.eigh(B) if vectors else (torch.linalg.eigvalsh(B), None)
+            return values.to(A), None if V is None else V.to(A)
+        except RuntimeError as error:  # no convergence, or no memory on a GPU
+            last = error
+    raise UserError(f"the eigensolver failed on a matrix of {len(A)} parameters: {last}")
+
+
+def _ways(A: Tensor) -> Iterator[tuple[torch.dtype, torch.device]]:
+    """As it is; in double precision (a GPU's float32 fails on large matrices of low rank); on the CPU."""
+    yield A.dtype, A.device
+    if A.dtype != torch.float64:
+        yield torch.float64, A.device
+    if A.device.type != "cpu":
+        yield torch.float64, torch.device("cpu")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _tell(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)

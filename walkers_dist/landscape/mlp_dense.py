@@ -2,7 +2,8 @@
 
 Let u_l be a shift of z_l = W_l h_{l-1} + b_l in one sample, and B_lm = d2 loss / du_l du_m. From the output down,
 
-    B_LL = d2 loss / dz_L2,   B_lm = F_l W_{l+1}^T B_{l+1,m}  (l < m),   B_ll = B_{l,l+1} W_{l+1} F_l + diag(dh_l f''(z_l))
+    B_LL = d2 loss / dz_L2,   B_lm = F_l W_{l+1}^T B_{l+1,m}  (l < m),
+    B_ll = B_{l,l+1} W_{l+1} F_l + diag(dh_l f''(z_l))
 
 with F_l = diag(f'(z_l)) and dh_l = d loss / dh_l. The weights of layer l, shifted by w, give u_l = w h_{l-1}; and they
 move h_{m-1}, which the weights of a later layer m multiply:
@@ -121,7 +122,8 @@ class MLPDense(Dense):
             second.append(f.second(saved) if f.second else None)
         W, b = self.layers[-1]
         z = torch.addmm(b[:, None], W, h[-1]).T[None]
-        dz, dh = [self.loss.gradient(z, targets[None])[0].T * weight], []
+        dz = [self.loss.gradient(z, targets[None])[0].T * weight]
+        dh: list[Tensor] = []
         for (W, _), d in zip(reversed(self.layers[1:]), reversed(first), strict=True):
             dh.insert(0, W.T @ dz[0])
             dz.insert(0, dh[0] * d)
