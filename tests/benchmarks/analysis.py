@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def _cpu_seconds(arm: dict[str, object]) -> list[float]:
         os.environ[MARKS], os.environ["PYTHONPATH"] = folder, str(Path(__file__).parent)
         _train(config, Path(folder))
         found = [list(map(float, path.read_text().split())) for path in sorted(Path(folder).glob("*.txt"))]
-    per_process = [[after - before for before, after in zip(marks, marks[1:], strict=False)] for marks in found]
+    per_process = [[after - before for before, after in pairwise(marks)] for marks in found]
     return [sum(block) for block in zip(*per_process, strict=True)][1:]
 
 

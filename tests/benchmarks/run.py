@@ -18,6 +18,7 @@ import analysis
 import commands
 import curvature
 import exchange
+import extremes
 import memory
 import probes
 import steps
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "exchange": exchange.exchange,
     "curvature": curvature.products,
     "probes": probes.pictures,
+    "extremes": extremes.extremes,
     "commands": commands.help_and_mistake,
     "quickstart": commands.quickstart,
     "memory": memory.copies,

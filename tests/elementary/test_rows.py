@@ -1,10 +1,11 @@
-"""The program elementary-walkers, row by row (SPEC, E): what its other tests do not name, each failing on what it did."""
+"""The program elementary-walkers, row by row (SPEC, E): what other tests do not name, each failing on what it did."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -39,11 +40,7 @@ def landscape_of(**keys):
 
 
 def batches(landscape, walker, steps, batch_size=20):
-    """Which training samples this walker's minibatches hold: steps times [batch_size], seen through the gradients.
-
-    Every sample gets a target of its own, so that the gradient of the output bias tells which samples it came from.
-    """
-    N, outputs = landscape.targets["train"].shape
+    """Which training samples this walker's minibatches hold: steps times [batch_size]."""
     chosen = []
     real = torch.index_select
 
@@ -71,7 +68,7 @@ def test_n_layers_any_depth(hidden, tmp_path):
     keys = small(landscape={**SMALL["landscape"], "model": {"name": "mlp", "hidden": hidden}}, steps=2, walkers=1)
     run = wd.run({**keys, "curvature": {"every": 2, "top": 2, "full": "never"}}, run_dir=tmp_path / "run", report=False)
     sizes = [64, *hidden, 10]
-    assert run.landscape.size == sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert run.landscape.size == sum((a + 1) * b for a, b in pairwise(sizes))
     assert (run.eigenvalues["residual"] < 1e-3).all() and len(run.eigenvalues) == 2 * 5
 
 
