@@ -21,6 +21,7 @@ import exchange
 import extremes
 import memory
 import probes
+import spectrum
 import steps
 import torch
 
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "exchange": exchange.exchange,
     "curvature": curvature.products,
     "probes": probes.pictures,
+    "spectrum": spectrum.spectrum,
     "extremes": extremes.extremes,
     "commands": commands.help_and_mistake,
     "quickstart": commands.quickstart,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,15 +14,19 @@ from walkers_dist.config.load import parse
 from walkers_dist.curvature import gauss_newton, hessian, residual, spectrum
 from walkers_dist.curvature.compression import compress
 from walkers_dist.curvature.full import matrix
-from walkers_dist.landscape import build
+from walkers_dist.landscape import build, mlp_dense
+from walkers_dist.landscape.losses import CrossEntropy
+from walkers_dist.landscape.mlp import MLP
 from walkers_dist.landscape.network import Network
 
 LABELS = {"hard": {}, "soft": {"labels": {"p": 0.91, "q": 0.01}}}
 
 
-def small(activation: str = "tanh", loss: str = "cross_entropy", **keys: object) -> tuple[Network, Tensor]:
+def small(
+    activation: str = "tanh", loss: str = "cross_entropy", hidden: Sequence[int] = (5, 4), **keys: object
+) -> tuple[Network, Tensor]:
     data = {"name": "digits", "train_size": 25, "test_size": 10, **keys.pop("data", {})}  # type: ignore[dict-item]
-    model = {"name": "mlp", "hidden": [5, 4], "activation": activation}
+    model = {"name": "mlp", "hidden": list(hidden), "activation": activation}
     config = parse(
         {"dynamics": {"name": "gd"}, "landscape": {"data": data, "model": model, "loss": loss, **keys}}, "small"
     ).landscape
@@ -66,6 +71,32 @@ def test_equals_autograd_and_products(activation: str, loss: str, labels: str, l
     assert (spectrum(H).eigenvalues - values).abs().max() <= 1e-12 * values.abs().max()
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("hidden", [(), (6,), (5, 4, 3, 4)])
+def test_any_depth(hidden: tuple[int, ...], activation: str) -> None:
+    landscape, theta = small(activation, hidden=hidden)
+    H, G, R = (matrix(of(landscape, theta)) for of in (hessian, gauss_newton, residual))
+    expected = autograd(landscape, theta)
+    scale = expected.abs().max()
+    assert (H - expected).abs().max() <= 1e-12 * scale
+    assert (G + R - H).abs().max() <= 1e-12 * scale
+    if not hidden:  # outputs linear in the parameters
+        assert not R.any()
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_a_network_of_its_usual_size(activation: str) -> None:
+    """64-30-30-10, every column: 1e-12 relative, and exactly symmetric."""
+    landscape, theta = small(activation, hidden=(30, 30), data={"train_size": 60})
+    H = hessian(landscape, theta)
+    assert H.dense is not None and H.size == 3190
+    whole = H.dense()
+    assert torch.equal(whole, whole.T)
+    units = torch.eye(H.size, dtype=H.dtype)[::17]
+    expected = H(units)
+    assert (whole[::17] - expected).norm() <= 1e-12 * expected.norm()
+
+
 def test_a_users_own_loss() -> None:
     landscape, theta = small(loss="torch.nn.functional:cross_entropy")
     H = hessian(landscape, theta)
@@ -82,8 +113,6 @@ def test_gauss_newton_is_positive_and_of_bounded_rank() -> None:
 
 
 def test_chunks_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from walkers_dist.landscape import mlp_dense
-
     landscape, theta = small("gelu")
     whole = hessian(landscape, theta).dense()
     for numbers in (1, 300):
@@ -93,8 +122,6 @@ def test_chunks_of_samples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_wide_inputs_by_gram_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from walkers_dist.landscape import mlp_dense
-
     landscape, theta = small("tanh")
     whole = hessian(landscape, theta).dense()
     monkeypatch.setattr(mlp_dense, "WIDE", 3)
@@ -114,6 +141,47 @@ def test_compression_is_exact(of: object, l2: float) -> None:
     assert (found - values).abs().max() <= 5e-15 * values.abs().max() * math.sqrt(len(values))
     exactly = 0.0 if of is residual else l2
     assert int((found == exactly).sum()) >= 5 * (65 - 25)
+
+
+def test_a_constant_pixel_is_a_second_bias() -> None:
+    """Standardised by one mean, digits' empty pixels are no zeros: together with the bias they are one direction."""
+    landscape, theta = small("relu", data={"train_size": 300})
+    x = landscape.inputs["train"].flatten(1)
+    constant = int((x == x[0]).all(dim=0).sum())
+    assert constant >= 3 and (x != 0).any(dim=0).all()
+    Z = compress(hessian(landscape, theta).dense.at)  # type: ignore[union-attr]
+    assert Z is not None and Z.shape == (300, 65 - constant)
+
+
+def test_inputs_that_use_every_direction_are_left_as_they_are() -> None:
+    net = MLP([4, 3, 2], "tanh")
+    x = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    theta = net.start(torch.Generator().manual_seed(1), None).double()
+    targets = torch.eye(2, dtype=torch.float64)[[0, 1] * 10]
+    assert compress(net.dense_at(theta, x, targets, CrossEntropy(), 0.0)) is None
+    x[:, 3] = x[:, 0] - 2 * x[:, 1] + 1
+    Z = compress(net.dense_at(theta, x, targets, CrossEntropy(), 0.0))
+    assert Z is not None and Z.shape == (20, 4)
+    x[5, 2] = math.nan
+    assert compress(net.dense_at(theta, x, targets, CrossEntropy(), 0.0)) is None
+
+
+def test_vectors_are_those_of_the_parameters() -> None:
+    """With compressible inputs too."""
+    landscape, theta = small("relu", l2=0.1)
+    H = hessian(landscape, theta)
+    found = spectrum(H, vectors=True)
+    assert found.vectors is not None
+    error = H(found.vectors.T.contiguous()) - found.eigenvalues[:, None] * found.vectors.T
+    assert error.abs().max() <= 1e-12 * found.eigenvalues.max()
+    assert (found.eigenvalues - spectrum(H).eigenvalues).abs().max() <= 1e-13 * found.eigenvalues.max()
+
+
+def test_inputs_that_are_not_finite_leave_no_spectrum() -> None:
+    landscape, theta = small("relu")
+    landscape.inputs["train"][3, 20] = math.inf
+    with pytest.raises(wd.UserError, match=r"entry \[\d+, \d+\] of the matrix is nan"):
+        spectrum(hessian(landscape, theta))
 
 
 def test_parameters_that_are_not_finite_are_named() -> None:

@@ -1,17 +1,26 @@
-"""Second-order measurements: the Hessian as an operator, its whole spectrum, and both ends of it."""
+"""Second-order measurements: a matrix as an operator, its whole spectrum, both ends of it, its density."""
 
+from walkers_dist.curvature.density import Density, density
 from walkers_dist.curvature.extremes import Extremes, extremes
 from walkers_dist.curvature.full import Spectrum, spectrum
+from walkers_dist.curvature.moments import Figure, diagonal, effective_rank, frobenius, trace
 from walkers_dist.curvature.operators import Operator, gauss_newton, gradient_covariance, hessian, residual
 
 __all__ = [
+    "Density",
     "Extremes",
+    "Figure",
     "Operator",
     "Spectrum",
+    "density",
+    "diagonal",
+    "effective_rank",
     "extremes",
+    "frobenius",
     "gauss_newton",
     "gradient_covariance",
     "hessian",
     "residual",
     "spectrum",
+    "trace",
 ]
