@@ -75,6 +75,7 @@ def test_defaults_of_sections() -> None:
             "matrix": ("hessian",),
             "top": 5,
             "bottom": 3,
+            "density": None,
             "full": "at_end",
         },
         "stop": {"metric": "train_grad_norm", "of": "mean", "below": 1e-4},

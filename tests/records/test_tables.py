@@ -154,6 +154,8 @@ test_accuracy
     sharpness.csv    step, walker, formula, epsilon, moves, distance, train_sharpness, test_sharpness
     averages.csv     step, kind, members, train_loss, train_accuracy, test_loss, test_accuracy, disagreement
     eigenvalues.csv  step, walker, matrix, side, rank, eigenvalue, residual
+    density.csv      step, walker, matrix, probe, node, weight
+    curvature.csv    step, walker, matrix, quantity, value, error
     events.csv       step, time, source, key, old, new
     """
     lines = [line.split(None, 1) for line in design.strip().splitlines()]

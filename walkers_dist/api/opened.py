@@ -31,6 +31,8 @@ WORDS = {
     "sharpness": ("walker", "formula"),
     "averages": ("kind", "members"),
     "eigenvalues": ("walker", "matrix", "side"),
+    "density": ("walker", "matrix"),
+    "curvature": ("walker", "matrix", "quantity"),
     "events": ("source", "key", "old", "new"),
 }
 """The columns of each table that hold words; all others hold numbers."""
@@ -102,6 +104,16 @@ class Tables:
     def eigenvalues(self) -> pd.DataFrame:
         """One row per step, walker, matrix, side and rank."""
         return self.table("eigenvalues")
+
+    @property
+    def density(self) -> pd.DataFrame:
+        """One row per step, walker, matrix, probe and node: the density of a spectrum, to be smoothed at will."""
+        return self.table("density")
+
+    @property
+    def curvature(self) -> pd.DataFrame:
+        """One row per step, walker, matrix and quantity: trace, norm, counts, with their errors."""
+        return self.table("curvature")
 
     @property
     def events(self) -> pd.DataFrame:

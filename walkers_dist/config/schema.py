@@ -85,12 +85,24 @@ class ProbesConfig(Section):
         return {name: probe for name, probe in probes.items() if probe is not None and not probe.live}
 
 
+class DensityConfig(Section):
+    """Of the spectrum: so many random probes, so many products for each."""
+
+    probes: Size = 4
+    steps: Size = 60
+
+
 class CurvatureConfig(Section):
+    """`matrix`: the Hessian, its Gauss-Newton part, and the residual between the two."""
+
     every: Period = 100
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("center", "w0")
-    matrix: Annotated[tuple[Literal["hessian"], ...], Field(strict=False, min_length=1)] = ("hessian",)
+    matrix: Annotated[tuple[Literal["hessian", "ggn", "residual"], ...], Field(strict=False, min_length=1)] = (
+        "hessian",
+    )
     top: Count = 5
     bottom: Count = 3
+    density: DensityConfig | None = None
     full: Literal["never", "at_end", "always"] = "at_end"
 
 

@@ -28,10 +28,15 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "sharpness": ("step", "walker", "formula", "epsilon", "moves", "distance", "train_sharpness", "test_sharpness"),
     "averages": ("step", "kind", "members", *VALUES, "disagreement"),
     "eigenvalues": ("step", "walker", "matrix", "side", "rank", "eigenvalue", "residual"),
+    "density": ("step", "walker", "matrix", "probe", "node", "weight"),
+    "curvature": ("step", "walker", "matrix", "quantity", "value", "error"),
     "events": ("step", "time", "source", "key", "old", "new"),
 }
 
-ANALYSED = ("interpolations", "planes", "plane_points", "explorations", "sharpness", "averages", "eigenvalues")
+ANALYSED = (
+    *("interpolations", "planes", "plane_points", "explorations", "sharpness", "averages"),
+    *("eigenvalues", "density", "curvature"),
+)
 """Those that an analyst writes, from snapshots."""
 BLOCKS = {
     "interpolations": ("step", "path"),

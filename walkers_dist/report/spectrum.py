@@ -20,7 +20,7 @@ BINS = 90
 OUTLIERS = 12
 FLOOR = 0.7
 """Where bars stand on the axis of counts, so that a single eigenvalue is seen; below it are the ticks of outliers."""
-NAMES = {"hessian": "Hessian"}
+NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "residual": "residual"}
 
 
 def edges(eigenvalues: pd.DataFrame, changes: list[Mark]) -> str:

@@ -89,7 +89,8 @@ def products(experiment: Experiment, P: int) -> int:
     steps = len({*range(0, experiment.steps + 1, wanted.every), experiment.steps})
     whole = {"never": 0, "at_end": 1, "always": steps}[wanted.full]
     ends = min(P, 200) if wanted.top or wanted.bottom else 0
-    return len(wanted.of) * (ends * steps + P * whole)
+    density = wanted.density.probes * wanted.density.steps + 120 if wanted.density else 0
+    return len(wanted.of) * len(wanted.matrix) * ((ends + density) * steps + P * whole)
 
 
 def _carrier(plan: Plan) -> str:

@@ -82,6 +82,7 @@ def _checked_landscape(experiment: Experiment) -> Landscape:
     devices.set_up_process(experiment.threads)
     landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
     landscape.steps_per_epoch(experiment.dynamics.batch_size)
+    _check_matrices(experiment, landscape)
     scale = getattr(experiment.dynamics, "output_bias_lr_scale", 1.0)
     _check_bias_scales(landscape, [scale, *(entry.set.get(BIAS_SCALE) for entry in experiment.schedule)])
     if experiment.analysts and experiment.curvature and experiment.curvature.full != "never":
@@ -102,6 +103,13 @@ def _check_bias_scales(landscape: Landscape, scales: Iterable[object]) -> None:
     for scale in scales:
         if landscape.output_bias is None and scale not in (None, 1):
             raise UserError(f"{BIAS_SCALE} = {scale}: must be 1 on a landscape without an output layer that has a bias")
+
+
+def _check_matrices(experiment: Experiment, landscape: Landscape) -> None:
+    """Raise `UserError` where a part of the Hessian is asked of a landscape without outputs."""
+    asked = experiment.curvature.matrix if experiment.curvature else ()
+    if set(asked) & {"ggn", "residual"} and type(landscape).gauss_newton_at is Landscape.gauss_newton_at:
+        raise UserError(f"curvature.matrix = [{', '.join(asked)}]: must be [hessian] on a landscape without outputs")
 
 
 def _resume(request: Request) -> Preparation:

@@ -64,20 +64,58 @@ def _curvature(
     seed: int,
 ) -> Rows:
     theta = read_snapshot(run, step, walker, patience=PATIENCE)
-    H = curvature.hessian(landscape, theta)
-    head = [step, walker, "hessian"]
+    whole = wanted.full == "always" or (wanted.full == "at_end" and last)
+    found: dict[str, list[Row]] = {"eigenvalues": [], **({"density": [], "curvature": []} if wanted.density else {})}
+    for matrix in wanted.matrix:
+        head = [step, walker, matrix]
+        try:
+            A = MATRICES[matrix](landscape, theta)
+            rows = spectrum_rows(head, A, wanted, whole, seed)
+        except UserError as error:  # a diverged walker has no spectrum: its rows say so
+            print(f"{walker} at step {step}: {error}", flush=True)
+            rows = {"eigenvalues": [[*head, "top", 1, float("nan"), None]]}
+        for table, more in rows.items():
+            found[table] += more
+    return dict(found)
+
+
+MATRICES = {"hessian": curvature.hessian, "ggn": curvature.gauss_newton, "residual": curvature.residual}
+
+
+def spectrum_rows(
+    head: list[object], A: curvature.Operator, wanted: CurvatureConfig, whole: bool, seed: int
+) -> dict[str, list[Row]]:
+    """What `wanted` asks of one matrix; the rows begin with `head`: step, walker, matrix. Raises UserError."""
+    step, walker, _ = head
     rows: list[Row] = []
-    try:
-        if wanted.top or wanted.bottom:
-            v0 = torch.randn(H.size, generator=stream(seed, walker, "lanczos", step))
-            rows += _edges(head, curvature.extremes(H, top=wanted.top, bottom=wanted.bottom, v0=v0), wanted.bottom)
-        if wanted.full == "always" or (wanted.full == "at_end" and last):
-            values = curvature.spectrum(H).eigenvalues.flip(0).tolist()
-            rows += [[*head, "full", rank, value, None] for rank, value in enumerate(values, 1)]
-    except UserError as error:  # a diverged walker has no spectrum: its rows say so
-        print(f"{walker} at step {step}: {error}", flush=True)
-        rows = [[*head, "top", 1, float("nan"), None]]
-    return {"eigenvalues": rows}
+    found = {"eigenvalues": rows}
+    if wanted.top or wanted.bottom:
+        v0 = torch.randn(A.size, generator=stream(seed, str(walker), "lanczos", int(str(step))))
+        rows += _edges(head, curvature.extremes(A, top=wanted.top, bottom=wanted.bottom, v0=v0), wanted.bottom)
+    if whole:
+        values = curvature.spectrum(A).eigenvalues.flip(0).tolist()
+        rows += [[*head, "full", rank, value, None] for rank, value in enumerate(values, 1)]
+    if wanted.density:
+        density = curvature.density(A, wanted.density.probes, wanted.density.steps, seed=seed)
+        found["density"] = [
+            [*head, probe, node, weight]
+            for probe, (nodes, weights) in enumerate(zip(density.nodes.tolist(), density.weights.tolist(), strict=True))
+            for node, weight in zip(nodes, weights, strict=True)
+        ]
+        found["curvature"] = [[*head, *quantity] for quantity in _quantities(A, density, seed)]
+    return found
+
+
+def _quantities(A: curvature.Operator, density: curvature.Density, seed: int) -> Iterator[tuple[str, float, float]]:
+    """Name, value and standard error."""
+    means, errors = (v.tolist() for v in density.moments(4))
+    for k, (mean, error) in enumerate(zip(means, errors, strict=True), 1):
+        yield f"moment {k}", mean, error
+    for name, measure in (("trace", curvature.trace), ("frobenius", curvature.frobenius)):
+        figure = measure(A, seed=seed)
+        yield name, figure.value, figure.error
+    rank = curvature.effective_rank(A, seed=seed)
+    yield "effective rank", rank.value, rank.error
 
 
 def _edges(head: Sequence[object], edges: curvature.Extremes, bottom: int) -> list[Row]:
