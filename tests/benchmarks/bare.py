@@ -20,7 +20,7 @@ class BareLoop:
         self, landscape: Network, walker: str, *, batch_size: int, lr: float, momentum: float, table: Path | None = None
     ) -> None:
         self.seed, self.walker = landscape.seed, walker
-        self.x_train, self.x_test = landscape.inputs["train"], landscape.inputs["test"]
+        self.x_train, self.x_test = (landscape.inputs[split].flatten(1) for split in ("train", "test"))
         self.y_train, self.y_test = (landscape.targets[split].argmax(1) for split in ("train", "test"))
         self.model = nn.Sequential(*list(landscape.module(landscape.start(walker)))[1:])
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=momentum)
