@@ -82,7 +82,7 @@ def test_more_vectors_than_lapack_can_give_are_refused_before_any_work() -> None
 
     P = LARGEST_WITH_VECTORS + 1
     assert 1 + 6 * P + 2 * P**2 >= 2**31 > 1 + 6 * (P - 1) + 2 * (P - 1) ** 2
-    with pytest.raises(UserError, match="32767 parameters: at most 32766 .*extremes"):
+    with pytest.raises(UserError, match=r"32767 parameters: at most 32766 .*extremes"):
         spectrum(Operator(product, P, torch.float64, torch.device("cpu")), vectors=True)
 
 
