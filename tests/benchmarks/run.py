@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import analysis
 import commands
 import curvature
+import density
 import exchange
 import extremes
 import memory
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "probes": probes.pictures,
     "spectrum": spectrum.spectrum,
     "extremes": extremes.extremes,
+    "density": density.density,
     "commands": commands.help_and_mistake,
     "quickstart": commands.quickstart,
     "memory": memory.copies,

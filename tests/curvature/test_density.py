@@ -1,4 +1,4 @@
-"""Density, moments and counts, against dense answers on matrices of known spectrum."""
+"""Stochastic Lanczos quadrature, against dense answers on matrices of known spectrum."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import parse
-from walkers_dist.curvature import Operator, counts, hessian, moments
-from walkers_dist.curvature.density import density
+from walkers_dist.curvature import Density, Operator, density, gauss_newton, hessian
+from walkers_dist.curvature.density import probe_vectors
+from walkers_dist.curvature.full import CHUNK
 from walkers_dist.landscape import build
 
 
@@ -38,64 +39,126 @@ SPECTRA = {
 }
 
 
+def assert_moments(found: Density, values: Tensor, rounding: float = 1e-12) -> None:
+    """The first four, within four standard errors of 20 probes or more."""
+    mean, error = found.moments(4)
+    exact = torch.stack([(values**k).mean() for k in (1, 2, 3, 4)])
+    size = torch.stack([(values.abs() ** k).mean() for k in (1, 2, 3, 4)])
+    assert ((mean - exact).abs() <= 4 * error + rounding * size).all()
+
+
 @pytest.mark.parametrize("reorthogonalize", [False, True])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_moments_lie_within_their_errors(name: str, reorthogonalize: bool) -> None:
-    values = SPECTRA[name]
-    found = density(dense(rotated(values)), probes=30, steps=40, reorthogonalize=reorthogonalize)
-    torch.testing.assert_close(found.weights.sum(1), torch.ones(30, dtype=torch.float64), rtol=0, atol=1e-10)
-    mean, error = found.moments(4)
-    for k in range(4):
-        exact = (values ** (k + 1)).mean()
-        assert abs(mean[k] - exact) <= 4 * error[k] + 1e-12 * abs(exact), k
+    found = density(dense(rotated(SPECTRA[name])), probes=30, steps=40, reorthogonalize=reorthogonalize)
+    torch.testing.assert_close(found.weights.sum(1), torch.ones(30, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert_moments(found, SPECTRA[name])
 
 
-def test_a_digits_network() -> None:
+def test_errors_are_as_large_as_they_are() -> None:
+    """Over 40 seeds, deviations in units of the standard error have a standard deviation of about one."""
+    values = SPECTRA["line"]
+    H, exact = dense(rotated(values)), torch.stack([values.mean(), values.square().mean()])
+    found = [density(H, probes=20, steps=10, seed=seed).moments(2) for seed in range(40)]
+    z = torch.stack([(mean - exact) / error for mean, error in found])
+    assert 0.7 < float(z.std()) < 1.4 and float(z.mean().abs()) < 0.5
+
+
+@pytest.mark.parametrize("matrix", [hessian, gauss_newton])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_digits_network(matrix, dtype: torch.dtype) -> None:
     keys = {"data": {"name": "digits", "train_size": 50, "test_size": 10}, "model": {"name": "mlp", "hidden": [6]}}
-    landscape = build(parse({"dynamics": {"name": "gd"}, "landscape": keys}, "x").landscape, dtype=torch.float64)
-    H = hessian(landscape, landscape.start("w0"))
-    values = torch.linalg.eigvalsh(H.dense())  # type: ignore[misc]
-    mean, error = density(H, probes=20, steps=60).moments(4)
-    exact = torch.stack([(values**k).mean() for k in (1, 2, 3, 4)])
-    assert ((mean - exact).abs() <= 4 * error).all()
-    tr = moments.trace(H)
-    assert abs(tr.value - float(values.sum())) <= 4 * tr.error + 1e-12
+    config = parse({"dynamics": {"name": "gd"}, "landscape": keys}, "x").landscape
+    exact, landscape = build(config, dtype=torch.float64), build(config, dtype=dtype)
+    theta = landscape.start("w0")
+    values = torch.linalg.eigvalsh(matrix(exact, theta.double()).dense())
+    assert_moments(density(matrix(landscape, theta), probes=20, steps=60), values, 20 * torch.finfo(dtype).eps)
 
 
 def test_a_probe_alone_gives_its_own_quadrature() -> None:
     """v' H^k v to rounding, for all k that m nodes can hold: the very property of Gauss quadrature."""
-    from walkers_dist.curvature.density import probe_vectors
-
     A = rotated(SPECTRA["line"])
-    H = dense(A)
-    v = probe_vectors(H, 1, 7)[0] / 250**0.5
-    found = density(H, probes=1, steps=5, seed=7)
+    v = probe_vectors(dense(A), range(1), 7, "density")[0] / 250**0.5
+    found = density(dense(A), probes=1, steps=5, seed=7)
     power = v.clone()
-    for k in range(1, 10):
+    for k in range(1, 11):
         power = A @ power
-        assert float((found.nodes**k * found.weights).sum()) == pytest.approx(float(v @ power), rel=1e-10, abs=1e-12)
+        quadrature = float((found.nodes**k * found.weights).sum())
+        if k < 10:
+            assert quadrature == pytest.approx(float(v @ power), rel=1e-10, abs=1e-12)
+    assert quadrature != pytest.approx(float(v @ power), rel=1e-6)  # degree 2 m is beyond it
+    assert found.moments(1)[1].isnan().all()
 
 
 def test_as_many_steps_as_distinct_eigenvalues_are_exact() -> None:
-    found = density(dense(rotated(SPECTRA["few"])), probes=4, steps=20)
-    for nodes, weights in zip(found.nodes, found.weights, strict=True):
-        heavy = nodes[weights > 1e-9]
-        torch.testing.assert_close(heavy, torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64), rtol=0, atol=1e-9)
+    """The space ends after three steps; each eigenvalue weighs what the probe has of it, and the rest nothing."""
+    A = rotated(SPECTRA["few"])
+    found = density(dense(A), probes=4, steps=20)
+    assert found.nodes.shape == (4, 20)
+    values, Q = torch.linalg.eigh(A)
+    for k, (nodes, weights) in enumerate(zip(found.nodes, found.weights, strict=True)):
+        heavy = weights > 1e-9
+        torch.testing.assert_close(nodes[heavy], values[[0, 60, 120]].round(), rtol=0, atol=1e-12)
+        v = probe_vectors(dense(A), range(k, k + 1), 0, "density")[0] / 180**0.5
+        torch.testing.assert_close(weights[heavy], (v @ Q).square().view(3, 60).sum(1), rtol=0, atol=1e-12)
+        assert nodes.min() >= -1 - 1e-12 and nodes.max() <= 2 + 1e-12
+    assert found.residuals.max() < 1e-12
 
 
-@pytest.mark.parametrize("d", [torch.ones(50), torch.zeros(50), torch.ones(1) * 3])
-def test_identity_zero_and_one_number(d: Tensor) -> None:
+@pytest.mark.parametrize("d", [torch.ones(50), torch.zeros(50), torch.full((50,), -2.0), torch.full((1,), 3.0)])
+def test_multiples_of_the_identity_and_one_number(d: Tensor) -> None:
     found = density(Operator(lambda V: d.double() * V, len(d), torch.float64, torch.device("cpu")), probes=3, steps=10)
-    mean, _ = found.moments(2)
+    assert found.nodes.shape == (3, min(10, len(d)))
+    torch.testing.assert_close(found.nodes, torch.full_like(found.nodes, float(d[0])), rtol=1e-12, atol=0)
+    mean, error = found.moments(2)
     torch.testing.assert_close(mean, torch.stack([d[0].double(), d[0].double() ** 2]), rtol=1e-12, atol=1e-12)
+    assert float(error.max()) < 1e-12
 
 
-def test_probes_do_not_depend_on_each_other() -> None:
+def test_no_more_products_than_the_probes_need() -> None:
+    made: list[int] = []
+    H = Operator(lambda V: made.append(len(V)) or 2 * V, 50, torch.float64, torch.device("cpu"))  # type: ignore[func-returns-value]
+    density(H, probes=3, steps=10)
+    assert made == [3]
+
+
+def test_all_steps_of_a_small_matrix_are_its_spectrum() -> None:
+    """Reorthogonalised, and asked for more steps than there are parameters."""
+    values = torch.linspace(-1, 3, 30, dtype=torch.float64)
+    found = density(dense(rotated(values)), probes=3, steps=50, reorthogonalize=True)
+    torch.testing.assert_close(found.nodes, values.expand(3, 30), rtol=0, atol=1e-10)
+
+
+def test_copies_share_the_weight_of_an_eigenvalue() -> None:
+    """Without reorthogonalisation the outlier appears again, and all of them together weigh what it weighs."""
+    values = torch.cat([torch.linspace(0, 1, 199), torch.tensor([50.0])]).double()
+    H = dense(rotated(values))
+    plain, orthogonal = (density(H, probes=3, steps=80, reorthogonalize=r) for r in (False, True))
+    assert ((plain.nodes > 49).sum(1) > 1).all() and ((orthogonal.nodes > 49).sum(1) == 1).all()
+    weighed = [((found.nodes > 49) * found.weights).sum(1) for found in (plain, orthogonal)]
+    torch.testing.assert_close(*weighed, rtol=1e-10, atol=0)
+
+
+def test_an_eigenvalue_lies_within_each_residual() -> None:
+    values = SPECTRA["line"]
+    found = density(dense(rotated(values)), probes=3, steps=40, reorthogonalize=True)
+    distance = (found.nodes[..., None] - values).abs().amin(-1)
+    assert (distance <= found.residuals).all()
+    assert found.residuals[:, -1].max() < 0.1
+
+
+def test_probes_do_not_depend_on_how_many_there_are_nor_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     H = dense(rotated(SPECTRA["line"]))
     many, few, other = (density(H, probes=n, steps=20, seed=s) for n, s in [(5, 1), (2, 1), (2, 2)])
     torch.testing.assert_close(many.nodes[:2], few.nodes, rtol=0, atol=1e-10)
-    assert torch.equal(density(H, probes=2, steps=20, seed=1).nodes, few.nodes)
     assert not torch.allclose(other.nodes, few.nodes)
+    assert torch.equal(density(H, probes=2, steps=20, seed=1).nodes, few.nodes)
+    monkeypatch.setitem(CHUNK, "cpu", 2)
+    told: list[tuple[int, int]] = []
+    apart = density(H, probes=5, steps=20, seed=1, progress=lambda *at: told.append(at))
+    torch.testing.assert_close(apart.nodes, many.nodes, rtol=0, atol=1e-10)
+    torch.testing.assert_close(apart.weights, many.weights, rtol=0, atol=1e-10)
+    assert told == [(k, 60) for k in range(1, 61)]
 
 
 def test_smoothed_integrates_to_one_and_follows_the_spectrum() -> None:
@@ -108,60 +171,24 @@ def test_smoothed_integrates_to_one_and_follows_the_spectrum() -> None:
     assert ((mean - exact).abs() <= 5 * error + 1e-6).all()
 
 
+def test_smoothed_on_a_logarithmic_axis() -> None:
+    """Values over eight decades, half of them negative, and zeros, which lie at minus infinity."""
+    values = torch.cat([10.0 ** torch.arange(-6, 1), -(10.0 ** torch.arange(-6, 1)), torch.zeros(6)]).double()
+    found = density(dense(values.diag()), probes=2, steps=20, reorthogonalize=True)
+    x = torch.linspace(-8, 2, 4001, dtype=torch.float64)
+    mean, _ = found.smoothed(x, 0.1, log=True)
+    assert float(torch.trapezoid(mean, x)) == pytest.approx(14 / 20, abs=1e-6)
+    decade = x.abs() < 0.5
+    assert float(torch.trapezoid(mean[decade], x[decade])) == pytest.approx(2 / 20, abs=1e-6)
+    with pytest.raises(UserError, match="sigma = 0: must be above 0"):
+        found.smoothed(x, 0)
+
+
 def test_not_finite_and_too_few_are_refused() -> None:
     d = torch.tensor([1.0, math.nan, 2.0], dtype=torch.float64)
     H = Operator(lambda V: d * V, 3, torch.float64, torch.device("cpu"))
-    for measure in (density, moments.trace, moments.frobenius, moments.diagonal):
-        with pytest.raises(UserError, match="is not finite"):
-            measure(H)
-    with pytest.raises(UserError, match="probes = 0, steps = 100: must be at least 1"):
-        density(H, probes=0)
-
-
-# ---- numbers ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", SPECTRA)
-def test_trace_norm_diagonal_and_rank_lie_within_their_errors(name: str, seed: int) -> None:
-    A, values = rotated(SPECTRA[name], seed), SPECTRA[name]
-    H = dense(A)
-    for figure, exact in (
-        (moments.trace(H, 60, seed=seed), values.sum()),
-        (moments.frobenius(H, 60, seed=seed), values.norm()),
-        (moments.effective_rank(H, 120, seed=seed), values.sum() ** 2 / values.norm() ** 2),
-    ):
-        assert abs(figure.value - float(exact)) <= 4.5 * figure.error + 1e-9
-    mean, error = moments.diagonal(H, 60, seed=seed)
-    assert ((mean - A.diagonal()).abs() <= 6 * error).double().mean() > 0.99
-
-
-def test_the_trace_of_a_matrix_of_low_rank_is_exact() -> None:
-    values = torch.cat([torch.zeros(200), torch.tensor([1.0, 2.0, 5.0])]).double()
-    found = moments.trace(dense(rotated(values)), 18)
-    assert found.value == pytest.approx(8, abs=1e-9) and found.error < 1e-9
-
-
-def test_counts_by_hand() -> None:
-    """SPEC D.2."""
-    values = torch.tensor([-0.2, -0.005, 0.0, 0.004, 0.05, 0.3, 1.0], dtype=torch.float64)
-    assert counts.outliers(values) == 2
-    assert counts.bulk(values) == pytest.approx(3 / 7)
-    assert counts.negative_ratio(values) == pytest.approx(0.2)
-    assert counts.rank(values.clamp(min=0)) == 4
-
-
-def test_counts_from_a_density() -> None:
-    values = SPECTRA["outliers"]
-    found = density(dense(rotated(values)), probes=40, steps=80)
-    outer = counts.outliers_of_density(found, 5.0, len(values))
-    assert abs(outer.value - counts.outliers(values)) <= 4 * outer.error
-    bulk = counts.bulk_of_density(found, 5.0)
-    assert abs(bulk.value - counts.bulk(values)) <= 4 * bulk.error + 1e-3
-
-
-def test_counts_need_something_positive() -> None:
-    with pytest.raises(UserError, match="relative to one above 0"):
-        counts.outliers(-torch.ones(3))
-    with pytest.raises(UserError, match="finite numbers"):
-        counts.bulk(torch.tensor([1.0, math.nan]))
+    with pytest.raises(UserError, match="a product of the matrix is not finite"):
+        density(H)
+    for probes, steps in ((0, 100), (10, 0)):
+        with pytest.raises(UserError, match=f"probes = {probes}, steps = {steps}: must be at least 1"):
+            density(H, probes, steps)

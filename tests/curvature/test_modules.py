@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature import gauss_newton, gradient_covariance, hessian, residual
+from walkers_dist.landscape import products
 
 
 class Attention(nn.Module):
@@ -131,7 +132,7 @@ def close(a: Tensor, b: Tensor, tol: float = 1e-12) -> bool:
 def test_hessian_is_that_of_autograd_whatever_the_chunks(name: str, loss: str) -> None:
     model, (x, y) = made(name), data_for(name, loss)
     dense = dense_hessian(*flat_loss(model, LOSSES[loss], x, y))
-    for chunk in (None, 1, 5):
+    for chunk in (None, 1, 5) if name in ("relu", "tanh") else (None, 5):
         H = hessian(model, LOSSES[loss], (x, y), chunk=chunk)
         assert H.size == len(dense)
         assert close(matrix(H), dense), chunk
@@ -190,6 +191,59 @@ def test_tied_counts_once_frozen_is_left_out_unused_is_zero() -> None:
     assert whole[H.blocks["a.weight"], H.blocks["a.weight"]].any()
     block = H.block("out")
     assert block.size == 12 and close(matrix(block), whole[H.blocks["out.weight"], H.blocks["out.weight"]])
+
+
+def test_tied_weights_are_the_untied_hessian_folded() -> None:
+    """H = T^T H_untied T, T the 0/1 matrix that copies the shared weight into both of its places."""
+    model, (x, y) = made("tied"), data_for("tied", "cross_entropy")
+    untied = copy.deepcopy(model)
+    untied.b.weight = nn.Parameter(untied.a.weight.detach().clone())
+    H, U = (hessian(net, nn.CrossEntropyLoss(), (x, y)) for net in (model, untied))
+    T = torch.zeros(U.size, H.size, dtype=torch.float64)
+    for name, at in U.blocks.items():
+        source = H.blocks["a.weight" if name == "b.weight" else name]
+        T[at, source] = torch.eye(at.stop - at.start, dtype=torch.float64)
+    assert U.size == H.size + 16
+    assert close(matrix(H), T.T @ matrix(U) @ T)
+
+
+def test_what_the_module_does_later_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = made("tied"), data_for("tied", "cross_entropy")
+    expected = matrix(hessian(model, nn.CrossEntropyLoss(), data))
+    monkeypatch.setattr(products, "SHARE", 0.0)  # so that every product evaluates the module anew
+    H = hessian(model, nn.CrossEntropyLoss(), data, chunk=5)
+    with torch.no_grad():
+        for p in model.parameters():  # the frozen one too
+            p.add_(1)
+    assert close(matrix(H), expected)
+
+
+class InPlaceAfterConvolution(nn.Module):
+    """Forward mode knows all of it, but in place on what a linear map has computed in advance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.rnn = nn.Conv1d(1, 2, 2), nn.RNN(2, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(torch.tanh(self.conv(x[:, None])).mT)[0][:, -1]
+
+
+@pytest.mark.parametrize("of", [hessian, gauss_newton, gradient_covariance])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_linear_map_that_changes_when_it_is_called_is_not_used(
+    of: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        recurrent, relu = InPlaceAfterConvolution().to(dtype), cnn().to(dtype)
+        relu[1] = nn.ReLU(inplace=True)
+    for model, data in ((recurrent, data_for("tanh", "cross_entropy")), (relu, data_for("cnn", "cross_entropy"))):
+        plain = matrix(of(model, nn.CrossEntropyLoss(), data))
+        with monkeypatch.context() as within:
+            within.setattr(products, "LINEAR_PAYS", 0.0)
+            found = matrix(of(model, nn.CrossEntropyLoss(), data))
+        assert close(found, plain, 1e-12 if dtype == torch.float64 else 1e-5)
 
 
 def test_dict_batches_of_whole_numbers() -> None:
@@ -281,7 +335,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: hessian(nn.Linear(4, 1).double(), nn.MSELoss(), (X, torch.zeros(N, dtype=torch.float64))),
         r"outputs of shape .*, 1\] do not fit targets of shape .*broadcast",
     ),
-    "own loss in chunks": (lambda: hessian(made("tanh"), own_loss, (X, Y), chunk=5), "denominator"),
+    "own loss in chunks": (
+        lambda: hessian(made("tanh"), own_loss, (X, Y), chunk=5),
+        r'4 chunks, .* pass denominator="samples" for a mean .*, "sum", or a function of the targets',
+    ),
+    "inputs that do not fit": (
+        lambda: hessian(made("tanh"), nn.CrossEntropyLoss(), (X[:, :3], Y)),
+        r"the model does not accept inputs of shape \[8, 3\]",
+    ),
     "no such block": (
         lambda: hessian(made("tanh"), nn.CrossEntropyLoss(), (X, Y)).block("0.wait"),
         "did you mean 0.weight",

@@ -1,5 +1,6 @@
 """Second-order measurements: a matrix as an operator, its whole spectrum, both ends of it, its density."""
 
+from walkers_dist.curvature.counts import Counts, counts
 from walkers_dist.curvature.density import Density, density
 from walkers_dist.curvature.extremes import Extremes, extremes
 from walkers_dist.curvature.full import Spectrum, spectrum
@@ -7,11 +8,13 @@ from walkers_dist.curvature.moments import Figure, diagonal, effective_rank, fro
 from walkers_dist.curvature.operators import Operator, gauss_newton, gradient_covariance, hessian, residual
 
 __all__ = [
+    "Counts",
     "Density",
     "Extremes",
     "Figure",
     "Operator",
     "Spectrum",
+    "counts",
     "density",
     "diagonal",
     "effective_rank",

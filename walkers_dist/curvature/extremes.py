@@ -31,7 +31,8 @@ class Extremes:
     """The `bottom` smallest and then the `top` largest eigenvalues, ascending [bottom + top]; all P where P is less.
 
     `residuals[i]` = |H v_i - eigenvalue_i v_i| for the unit vector v_i found; `converged[i]`: it is at most
-    tol max(|eigenvalue_i|, 1e-3 max |eigenvalue|). What was not found is nan, at the inner end of its side.
+    tol max(|eigenvalue_i|, 1e-3 max |eigenvalue|). An eigenvalue that has not converged is nan, so that nobody takes it
+    for one; its residual, and its vector, are those of the best approximation that was reached.
     `vectors: [bottom + top, P]`, if asked, are unit rows whose largest entry is positive.
     """
 
@@ -58,42 +59,45 @@ def extremes(
     state: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Extremes:
-    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype; about 120 products for 10 and 5.
+    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype; 120 products and more for 10 and 5.
 
     Repeated eigenvalues come as often as they occur: a run from one vector sees one of their vectors, so when all pairs
-    have converged a second random direction is followed until a missed copy would show (`search.py`), 10 products or
-    fewer where there is none. The run starts at `v0: [P]`, by default normal numbers of `seed`. A matrix no larger than
-    the basis is solved densely. `method="rayleigh"` is an independent check, the original program's: L-BFGS on the
-    Rayleigh quotient, one pair after another.
+    have converged a second random direction is followed until a missed copy would show (`search.py`), for 10 products
+    or a tenth of all at most; of what lies too close to the inner end for that, a copy can be missed. The run starts at
+    `v0: [P]`, by default normal numbers of `seed`. A matrix no larger than the basis is solved densely.
+    `method="rayleigh"` is an independent check, the original program's: L-BFGS on the Rayleigh quotient, one pair after
+    another.
 
     `state` names a file in which the search is kept while it goes on: killed, it goes on from there, and gives the
     same bits. `progress(products, converged, wanted)` is called after every product.
-    UserError if H has products that are not finite.
+    UserError if H has products that are not finite, or `v0` is no direction.
     """
+    if method not in ("lanczos", "rayleigh"):
+        raise UserError(f"extremes: method = {method}: must be lanczos or rayleigh")
     if top < 0 or bottom < 0 or not tol > 0:
         raise UserError(f"extremes: top = {top}, bottom = {bottom}, tol = {tol}: must be at least 0, and tol above 0")
     if top + bottom == 0:
         none = torch.zeros(0, dtype=H.dtype, device=H.device)
         return Extremes(none, none, none.bool(), none.new_zeros(0, H.size) if vectors else None)
     generator = torch.Generator().manual_seed(seed)
-    if method == "rayleigh":
-        values, V = rayleigh(H, min(top, H.size), min(bottom, H.size), generator)
-        return _measured(H, values, V, tol, vectors)
     basis = _basis(H, top + bottom)
+    if method == "rayleigh":
+        values, V = rayleigh(H, *_shared(H.size, top, bottom), generator)
+        return _measured(H, values, V, tol, vectors)
     if H.size <= basis:
         values, V = torch.linalg.eigh(matrix(H))
-        bottom, top = min(bottom, H.size), min(top, H.size - min(bottom, H.size))
-        chosen = torch.cat([torch.arange(bottom), torch.arange(H.size - top, H.size)])
+        top, bottom = _shared(H.size, top, bottom)
+        chosen = [*range(bottom), *range(H.size - top, H.size)]
         return _measured(H, values[chosen], V.T[chosen], tol, vectors)
 
     lanczos = Lanczos(H, basis, generator)
-    start = torch.randn(H.size, generator=generator, dtype=H.dtype) if v0 is None else v0.detach()
+    start = torch.randn(H.size, generator=generator, dtype=H.dtype) if v0 is None else _direction(v0, H.size)
     lanczos.start(start.to(H.device, H.dtype))
     search = Search(lanczos, top, bottom, tol)
     kept = SearchState(Path(state), search) if state is not None else None
 
     def each(converged: int) -> None:
-        if kept:
+        if kept and not search.found:  # what is kept is a search that goes on
             kept.save()
         if progress:
             progress(lanczos.products, converged, top + bottom)
@@ -102,7 +106,8 @@ def extremes(
     rows = _signed(lanczos.vectors(S)) if vectors else None
     if kept:
         kept.remove()
-    return Extremes(values.to(H.device, H.dtype), residuals.to(H.device, H.dtype), converged.to(H.device), rows)
+    values, residuals = values.to(H.device, H.dtype), residuals.to(H.device, H.dtype)
+    return _result(values, residuals, converged.to(H.device), rows)
 
 
 def _basis(H: Operator, wanted: int) -> int:
@@ -113,6 +118,17 @@ def _basis(H: Operator, wanted: int) -> int:
     return max(least, min(MOST_BASIS, fits))
 
 
+def _shared(P: int, top: int, bottom: int) -> tuple[int, int]:
+    """How many of P come from the top and from the bottom: the bottom is served first."""
+    return min(top, P - min(bottom, P)), min(bottom, P)
+
+
+def _direction(v0: Tensor, P: int) -> Tensor:
+    if v0.shape != (P,) or not v0.isfinite().all() or not v0.any():
+        raise UserError(f"extremes: v0 of shape {list(v0.shape)}: must be [{P}], finite and not zero")
+    return v0.detach()
+
+
 def _measured(H: Operator, values: Tensor, V: Tensor, tol: float, vectors: bool) -> Extremes:
     """With residuals by products: values [n], `V: [n, P]`."""
     residuals = (H(V) - values[:, None] * V).norm(dim=1)
@@ -121,7 +137,11 @@ def _measured(H: Operator, values: Tensor, V: Tensor, tol: float, vectors: bool)
     allowed = (tol * size.clamp(min=float(FLOOR * largest))).clamp(min=torch.finfo(H.dtype).eps * float(largest))
     # A dense solver leaves rounding errors of the whole matrix; they are small, and no sign of a wrong pair.
     allowed = allowed.clamp(min=H.size * torch.finfo(H.dtype).eps * float(largest))
-    return Extremes(values, residuals, residuals <= allowed, _signed(V) if vectors else None)
+    return _result(values, residuals, residuals <= allowed, _signed(V) if vectors else None)
+
+
+def _result(values: Tensor, residuals: Tensor, converged: Tensor, V: Tensor | None) -> Extremes:
+    return Extremes(values.where(converged, torch.nan), residuals, converged, V)
 
 
 def _signed(V: Tensor) -> Tensor:

@@ -52,12 +52,14 @@ def spectrum(H: Operator, vectors: bool = False, yes: bool = False, progress: Pr
     if not vectors and isinstance(H.dense, Assembled) and isinstance(H.dense.at, MLPDense):
         at, part = H.dense.at, H.dense.part
         if (Z := compress(at)) is not None:
-            refuse_too_large(at.compressed_size(Z.shape[1]), H.dtype, H.device, yes=yes)
+            if not yes:
+                _refuse_too_large(H, at.compressed_size(Z.shape[1]))
             values, _ = _solve(_finite(at.matrix(part, Z)), vectors=False)
             left_out = values.new_full((H.size - len(values),), eigenvalue_left_out(at, part))
             _tell(progress, H.size, H.size)
             return Spectrum(torch.cat([values, left_out]).sort().values)
-    refuse_too_large(H.size, H.dtype, H.device, vectors=vectors, yes=yes)
+    if not yes:
+        _refuse_too_large(H, H.size, vectors)
     return Spectrum(*_solve(matrix(H, progress), vectors))
 
 
@@ -88,23 +90,29 @@ def refuse_too_large(
     device: torch.device | None = None,
     *,
     vectors: bool = False,
-    yes: bool = False,
 ) -> None:
-    """Raise UserError where the whole spectrum of P parameters needs more memory than is free, unless `yes`."""
+    """Raise UserError where the whole spectrum of P parameters needs more memory than is free."""
     needed = (MATRICES_WITH_VECTORS if vectors else MATRICES) * P * P * dtype.itemsize
     free = free_memory(device or torch.device("cpu"))
-    if needed > free and not yes:
+    if needed > free:
         raise UserError(
-            f"the whole spectrum of {P} parameters needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; "
-            f"yes=True (--yes) tries it all the same"
+            f"the whole spectrum of {P} parameters needs {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
         )
+
+
+def _refuse_too_large(H: Operator, P: int, vectors: bool = False) -> None:
+    try:
+        refuse_too_large(P, H.dtype, H.device, vectors=vectors)
+    except UserError as error:
+        raise UserError(f"{error}; yes=True (--yes) tries it all the same") from None
 
 
 def _finite(A: Tensor) -> Tensor:
     if not A.sum().isfinite():  # the sum of finite numbers may overflow, and that of others is never finite
-        wrong = (~A.isfinite()).nonzero()
-        if len(wrong):
-            i, j = wrong[0].tolist()
+        wrong = ~A.isfinite()
+        if wrong.any():
+            i = int(wrong.any(dim=1).int().argmax())
+            j = int(wrong[i].int().argmax())
             raise UserError(f"entry [{i}, {j}] of the matrix is {A[i, j].item()}: its eigenvalues mean nothing")
     return A
 
@@ -114,7 +122,7 @@ def _symmetrised(A: Tensor) -> Tensor:
     tiles = [slice(at, at + TILE) for at in range(0, len(A), TILE)]
     for k, rows in enumerate(tiles):
         for columns in tiles[k:]:
-            mean = (A[rows, columns] + A[columns, rows].T).div_(2)
+            mean = (A[rows, columns] / 2).add_(A[columns, rows].T, alpha=0.5)
             A[rows, columns] = mean
             A[columns, rows] = mean.T
     return A

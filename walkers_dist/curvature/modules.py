@@ -55,6 +55,7 @@ class Objective:
         self.shapes = {name: p.shape for name, p in trained.items()}
         self.theta = torch.cat([p.detach().reshape(-1) for p in trained.values()])
         self.buffers = {name: b.detach().clone() for name, b in self.network.named_buffers()}
+        self.frozen = {n: p.detach().clone() for n, p in self.network.named_parameters() if not p.requires_grad}
         self.size, self.dtype, self.device = self.theta.numel(), self.theta.dtype, self.theta.device
         ends = accumulate(shape.numel() for shape in self.shapes.values())
         self.blocks = {
@@ -64,7 +65,9 @@ class Objective:
         self.terms: Terms = terms_of(loss_fn, denominator, self.theta)
         self.products = products
         batches = read(data)
-        self._try(batches[0])
+        example = self._try(batches[0])
+        for batch in batches:
+            self.terms.check_classes(example, batch.y)
         self.chunks = self._cut(batches, chunk)
         if len(self.chunks) > 1 and self.terms.denominator is None:
             raise UserError(
@@ -83,7 +86,7 @@ class Objective:
         """What the model gives with these parameters, [P]."""
         parts = row.split([shape.numel() for shape in self.shapes.values()])
         state = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
-        state |= {name: b.clone() for name, b in self.buffers.items()}  # a module may write into them
+        state |= self.frozen | {name: b.clone() for name, b in self.buffers.items()}  # a module may write into these
         x = self._here(chunk.x)
         if isinstance(x, dict):
             z = functional_call(self.network, state, (), x)
@@ -169,7 +172,7 @@ class Objective:
         def product(V: Tensor) -> Tensor:
             out = torch.zeros_like(V)
             for part in prepared or map(make, self.chunks):
-                with named(self.network):
+                with named(self.network), torch.autocast(self.device.type, enabled=False):  # also where it is called
                     out += part(V)
             return out
 
@@ -181,14 +184,22 @@ class Objective:
 
     # ---- the data ---------------------------------------------------------------------------------------------
 
-    def _try(self, batch: Chunk) -> None:
-        """A few samples, so that what is wrong is known before anything is prepared."""
-        some = few(batch)
+    def _try(self, batch: Chunk) -> Any:
+        """The outputs of a few samples, so that what is wrong is known before anything is prepared.
+
+        All of them for a loss of which nothing is known: it may want the whole batch.
+        """
+        some = few(batch) if self.terms.denominator else batch
         point = self.theta.clone().requires_grad_(True)
         with evaluated(self.network, self.device), torch.enable_grad(), named(self.network):
-            z, again = self.outputs(point, some), self.outputs(point, some)
             try:
-                value = self._share_alone(z, some)
+                z, again = self.outputs(point, some), self.outputs(point, some)
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                given = ", ".join(str(list(t.shape)) for t in tensors(some.x))
+                raise UserError(f"the model does not accept inputs of shape {given}: {error}") from error
+            self.terms.check_classes(z, some.y)
+            try:
+                value = self.terms.total(z, self._here(some.y))
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
                 shapes = [", ".join(str(list(t.shape)) for t in tensors(tree)) for tree in (z, some.y)]
                 raise UserError(
@@ -199,9 +210,7 @@ class Objective:
                 raise UserError("two evaluations of the model on the same input differ, also in evaluation mode: "
                                 "it is no function of its parameters alone")  # fmt: skip
         refuse_once_differentiable(value)
-
-    def _share_alone(self, z: Any, chunk: Chunk) -> Tensor:
-        return self.terms.total(z, self._here(chunk.y))
+        return z
 
     def _one_tensor(self) -> None:
         some = few(self.chunks[0])

@@ -86,9 +86,11 @@ class Operator:
 
     def linear_operator(self) -> LinearOperator:
         """The same for scipy: one vector [size] or columns [size, C], numbers on the CPU."""
+        import numpy as np
         from scipy.sparse.linalg import LinearOperator
 
         def columns(V: Any) -> Any:
+            V = np.array(V, order="C")  # torch takes no reversed or read-only array
             rows = torch.as_tensor(V, dtype=self.dtype, device=self.device).reshape(self.size, -1).T.contiguous()
             return self.product(rows).T.cpu().numpy().reshape(V.shape)
 
@@ -109,7 +111,7 @@ def hessian(model: Landscape | nn.Module, at: Tensor | Loss, data: object = None
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.hessian())
-    theta = _point(model, cast(Tensor, at))
+    theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, model.hvp_at, assembled(model, theta, "hessian"))
 
 
@@ -120,7 +122,7 @@ def gauss_newton(
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.gauss_newton())
-    theta = _point(model, cast(Tensor, at))
+    theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, model.gauss_newton_at, assembled(model, theta, "gauss_newton"))
 
 
@@ -132,7 +134,7 @@ def residual(
         objective = Objective(model, cast(Loss, at), data, **chunks)
         H, G = objective.hessian(), objective.gauss_newton()
         return _of(objective, lambda V: H(V).sub_(G(V)))
-    theta = _point(model, cast(Tensor, at))
+    theta = _point(model, cast(Tensor, at), data, chunks)
 
     def prepared(point: Tensor) -> Callable[[Tensor], Tensor]:
         H, G = model.hvp_at(point), model.gauss_newton_at(point)
@@ -157,7 +159,7 @@ def gradient_covariance(
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.covariance(centered))
-    theta = _point(model, cast(Tensor, at))
+    theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, lambda point: model.covariance_at(point, centered=centered), None)
 
 
@@ -176,7 +178,11 @@ def _at(
     return Operator(prepare(theta), landscape.size, landscape.dtype, landscape.device, dense, landscape.blocks)
 
 
-def _point(landscape: Landscape, theta: Tensor) -> Tensor:
+def _point(landscape: Landscape, theta: Tensor, data: object, chunks: Chunks) -> Tensor:
+    if not isinstance(landscape, Landscape):
+        raise UserError(f"a {type(landscape).__name__} has no curvature: pass a Landscape or a torch.nn.Module")
+    if given := ["data"] * (data is not None) + list(chunks):
+        raise UserError(f"{given[0]}: only for a torch module; a landscape has its data, and takes its own chunks")
     if not isinstance(theta, Tensor) or theta.shape != (landscape.size,):
         has = f"has shape {list(theta.shape)}" if isinstance(theta, Tensor) else f"is a {type(theta).__name__}"
         raise UserError(f"theta {has}: a point of this landscape is [{landscape.size}]")

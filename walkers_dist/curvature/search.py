@@ -2,13 +2,16 @@
 
 From one start Lanczos finds one vector of each eigenspace and can never find another: of an eigenvalue that occurs
 five times it sees one copy, and every residual is small. What was missed is orthogonal to the whole basis. So when all
-wanted pairs have converged, a second random direction w, orthogonal to the basis, is followed. Its own Krylov space
-lives where no found eigenvector is left, and there a missed copy stands out: after c steps its part of w, about
-1 / sqrt(P), has grown by the Chebyshev polynomial T_{c-1}(1 + 2 gap / spread), with `gap` from the inner end of what
-was found to the values of this second space and `spread` those values' range. It is followed until that growth would
-show a copy though w had only `DOUBT` times its usual part in it (so one is missed with probability below `DOUBT`),
-or for `CHECK` steps, when the inner end is no farther than this from the rest. If a wanted value changes, the run goes
-on with both directions until all have converged, and checks again; k copies take k - 1 such rounds.
+wanted pairs have converged, a second random direction r, orthogonal to the basis, is followed. After c steps in its own
+Krylov space, with values theta_i and couplings beta_i, a missed eigenvector x of value lambda has in the next row
+
+    <q_{c+1}, x> = <r, x> prod_i (lambda - theta_i) / beta_i,     and that is at most 1.
+
+So r is followed until a value beyond the inner end of what was found would ask for |<r, x>| below `DOUBT` of its usual
+1 / sqrt(P): such a copy is missed with probability below `DOUBT`. Where the inner end is close to the other values
+that would take long: it is given up after `CHECK` steps, or a tenth of all products, and what is then not excluded are
+copies that lie closer to the inner end than those steps resolve. If a wanted value changes, the run goes on with both
+directions until all have converged, and checks again; k copies take k - 1 such rounds.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ EVERY = 10
 FLOOR = 1e-3
 """A residual is measured against |eigenvalue|, at least this part of the largest: relative to 0 none is small."""
 DOUBT = 1e-3
-CHECK = 10
+CHECK, CHECK_SHARE = 10, 0.1
+"""Steps that a check may take, and the part of all products so far, if that is more."""
 LIMIT = 40
 """times the basis: no more products than that."""
 
@@ -100,42 +104,42 @@ class Search:
 
     def _begin_check(self) -> None:
         L = self.lanczos
-        if L.n + CHECK + 1 > L.basis + 1:
+        if L.n + self._patience() > L.basis:
             self._restart()
         theta, _, _ = L.ritz()
         self.check = Check(L.n, theta[self._wanted(theta)])
         L.follow_random()
 
+    def _patience(self) -> int:
+        return max(CHECK, int(CHECK_SHARE * self.lanczos.products))
+
     def _look(self) -> None:
-        """Judge the check after a step: a new value beyond an inner end, nothing in all steps it needs, or go on."""
+        """Judge the check after a step: a wanted value has changed, nothing can be missing, or go on."""
         L, check = self.lanczos, self.check
         assert check is not None
         rows = slice(check.first, L.n - 1)
-        steps = L.n - 1 - check.first
-        own = torch.linalg.eigvalsh(L.T[rows, rows])
-        low, high = float(own[0]), float(own[-1])
-        gaps = []
+        own, beta = torch.linalg.eigvalsh(L.T[rows, rows]), L.T.diagonal(1)[rows]
+        gaps = []  # from the inner ends to the values of the second space
         if self.bottom:
-            gaps.append(low - float(check.values[self.bottom - 1]))
+            gaps.append(own - check.values[self.bottom - 1])
         if self.top:
-            gaps.append(float(check.values[-self.top]) - high)
-        gap, spread = min(gaps), high - low
-        if gap > 0 and steps < min(CHECK, steps_needed(gap, spread, L.H.size)) and not L.full:
+            gaps.append(check.values[-self.top] - own)
+        beyond = any(float(gap.min()) <= 0 for gap in gaps)
+        over = L.full or len(own) >= self._patience() or all(excluded(gap, beta, L.H.size) for gap in gaps)
+        if not beyond and not over:
             return
-        self.check = None
         theta, _, left = L.ritz()
         wanted = self._wanted(theta)
-        change = (theta[wanted] - check.values).abs()
         slack = self._allowed(theta)[wanted].clamp(min=10 * L.eps * float(theta.abs().max()))
-        self.found = bool((change <= slack).all() and self._converged(theta, left)[wanted].all())
+        changed = bool(((theta[wanted] - check.values).abs() > slack).any())
+        if changed or over:
+            self.check = None
+            self.found = not changed and bool(self._converged(theta, left)[wanted].all())
 
 
-def steps_needed(gap: float, spread: float, P: int) -> float:
-    """Steps from a random start in P dimensions after which an eigenvalue beyond the others by `gap` shows.
+def excluded(gap: Tensor, beta: Tensor, P: int) -> bool:
+    """Whether a value at distances `gap: [c]` from those of a space of c steps with couplings `beta: [c]` would show.
 
-    T_{c-1}(1 + 2 gap / spread) >= sqrt(P) / DOUBT, at least 2.
+    The space began in a random direction of P dimensions. prod_i gap_i / beta_i >= sqrt(P) / DOUBT
     """
-    if gap <= 0:
-        return math.inf
-    growth = math.acosh(1 + 2 * gap / spread) if spread > 0 else math.inf
-    return max(2, 1 + math.acosh(math.sqrt(P) / DOUBT) / growth)
+    return bool((gap > 0).all()) and float((gap.log() - beta.log()).sum()) >= math.log(math.sqrt(P) / DOUBT)

@@ -27,8 +27,10 @@ Denominator = Literal["samples", "sum"] | Callable[[Any], float | Tensor]
 class Terms:
     """loss(all data) = sum over chunks of `total(z, y)`, divided by that of `denominator(y)` unless `summed`.
 
-    `each(z, y)`: [B], the samples' terms, which add up to the total. `check(z, y)` raises UserError where outputs do
-    not fit targets. `denominator` None: not known, so there can be but one chunk and no `each`.
+    `each(z, y)`: [B], the samples' terms, which add up to the total. `check(z, y)` raises UserError where the shapes of
+    outputs and targets do not fit, `check_classes(z, y)` where there is no output for a target: that looks at numbers,
+    which a function that is traced must not do. `denominator` None: not known, so there can be but one chunk and no
+    `each`.
     """
 
     total: Callable[[Tensor, Any], Tensor]
@@ -36,6 +38,7 @@ class Terms:
     denominator: Callable[[Any], float] | None
     summed: bool
     check: Callable[[Any, Any], None]
+    check_classes: Callable[[Any, Any], None]
 
 
 def _elements(loss: nn.Module, y: Tensor) -> float:
@@ -126,17 +129,30 @@ def _known(given: Any, like: Tensor) -> Terms:
         terms = none(z, y)
         return terms.flatten(1).sum(1) if terms.ndim > 1 else terms
 
-    check = _fits_classes if isinstance(loss, BY_CLASS) else _fits_elements
+    by_class = isinstance(loss, BY_CLASS)
+
+    def check(z: Any, y: Any) -> None:
+        for what, given in (("outputs", z), ("targets", y)):
+            if not isinstance(given, Tensor):
+                raise UserError(f"{name} takes tensors, and the {what} are a {type(given).__name__}")
+        if not by_class:
+            _fits_elements(loss, z, y)
+
     return Terms(
         total=reduced("sum"),
         each=each,
         denominator=partial(DENOMINATORS[type(loss)], loss),
         summed=loss.reduction == "sum",
-        check=partial(check, loss),
+        check=check,
+        check_classes=partial(_fits_classes, loss) if by_class else _nothing,
     )
 
 
-def _fits_elements(loss: nn.Module, z: Any, y: Any) -> None:
+def _nothing(z: Any, y: Any) -> None:
+    """There is nothing to check."""
+
+
+def _fits_elements(loss: nn.Module, z: Tensor, y: Tensor) -> None:
     if isinstance(loss, nn.MultiLabelMarginLoss):
         return
     if z.shape != y.shape:
@@ -146,7 +162,7 @@ def _fits_elements(loss: nn.Module, z: Any, y: Any) -> None:
         )
 
 
-def _fits_classes(loss: Any, z: Any, y: Any) -> None:
+def _fits_classes(loss: Any, z: Tensor, y: Tensor) -> None:
     if y.is_floating_point() or z.ndim < 2:
         return
     counted = y[y != getattr(loss, "ignore_index", -1)]
@@ -168,7 +184,7 @@ def _users(loss: Callable[..., Tensor], denominator: Denominator | None) -> Term
     if denominator in (None, "sum"):
         summed = denominator == "sum"
         unit = (lambda y: 1.0) if summed else None
-        return Terms(value, _rows_of(value), unit, summed, lambda z, y: None)
+        return Terms(value, _rows_of(value), unit, summed, _nothing, _nothing)
     if not (denominator == "samples" or callable(denominator)):
         raise UserError(f'denominator = {denominator}: allowed are "samples", "sum" and a function of the targets')
 
@@ -178,7 +194,7 @@ def _users(loss: Callable[..., Tensor], denominator: Denominator | None) -> Term
     def total(z: Tensor, y: Any) -> Tensor:
         return value(z, y) * size(y)
 
-    return Terms(total, _rows_of(total), size, False, lambda z, y: None)
+    return Terms(total, _rows_of(total), size, False, _nothing, _nothing)
 
 
 def _rows_of(total: Callable[[Tensor, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
@@ -208,8 +224,10 @@ def mapped(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(tree)
     if isinstance(tree, dict):
         return {key: mapped(value, change) for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
+    if isinstance(tree, tuple):
         return tuple(mapped(value, change) for value in tree)
+    if isinstance(tree, list):
+        return [mapped(value, change) for value in tree]
     return tree
 
 

@@ -90,7 +90,7 @@ class Landscape(ABC):
     def grad(self, theta: Tensor, *, split: str = "train", walkers: Sequence[str] | None = None) -> Tensor:
         """Gradient [K, P] of the loss on the whole split."""
         sums = self.sums(theta, split=split, walkers=walkers)
-        return self._mean_gradient(theta, sums).contiguous()
+        return self.mean_gradient(theta, sums).contiguous()
 
     def minibatches(self, walkers: Sequence[str], batch_size: int | None) -> Minibatch:
         """The stochastic gradient of these walkers; `batch_size` None is the whole training set."""
@@ -158,12 +158,12 @@ class Landscape(ABC):
         samples = sums[:, -1]
         return Figures(
             loss=sums[:, -3] / samples + self._penalty(theta),
-            grad_norm=self._mean_gradient(theta, sums).norm(dim=1),
+            grad_norm=self.mean_gradient(theta, sums).norm(dim=1),
             accuracy=sums[:, -2] / samples,
         )
 
-    def _mean_gradient(self, theta: Tensor, sums: Tensor) -> Tensor:
-        """[K, P], in the place of the sums."""
+    def mean_gradient(self, theta: Tensor, sums: Tensor) -> Tensor:
+        """Gradient [K, P] of the loss from the sums over all samples of a split, in their place."""
         return sums[:, : self.size].div_(sums[:, -1:])
 
     def _penalty(self, theta: Tensor) -> Tensor | float:

@@ -132,8 +132,8 @@ class Network(Landscape):
                 total[:, -1].add_(n)
         return out
 
-    def _mean_gradient(self, theta: Tensor, sums: Tensor) -> Tensor:
-        g = super()._mean_gradient(theta, sums)
+    def mean_gradient(self, theta: Tensor, sums: Tensor) -> Tensor:
+        g = super().mean_gradient(theta, sums)
         return g.add_(theta, alpha=self.l2) if self.l2 else g
 
     def _penalty(self, theta: Tensor) -> Tensor | float:

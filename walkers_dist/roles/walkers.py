@@ -112,7 +112,7 @@ class Walkers:
         dynamics.move(c, g, self.descent, t)
 
     def _gradient_of_center(self, c: Tensor) -> Tensor:
-        return self.landscape._mean_gradient(c, self._sums(c, "train", None))
+        return self.landscape.mean_gradient(c, self._sums(c, "train", None))
 
     # ---- a report ---------------------------------------------------------------------------------------------
 
