@@ -6,23 +6,13 @@ import math
 
 import pytest
 import torch
+from matrices import dense, rotated
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import parse
-from walkers_dist.curvature import Figure, Operator, Spectrum, counts, density, gauss_newton
+from walkers_dist.curvature import Figure, Spectrum, counts, density, gauss_newton
 from walkers_dist.landscape import build
-
-
-def dense(A: Tensor) -> Operator:
-    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
-
-
-def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
-    A = (Q * eigenvalues.double()) @ Q.T
-    return (A + A.T) / 2
 
 
 def like_d1(P: int = 682) -> Tensor:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from matrices import dense, rotated
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
@@ -14,17 +15,6 @@ from walkers_dist.curvature import Density, Operator, density, gauss_newton, hes
 from walkers_dist.curvature.density import probe_vectors
 from walkers_dist.curvature.full import CHUNK
 from walkers_dist.landscape import build
-
-
-def dense(A: Tensor) -> Operator:
-    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
-
-
-def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
-    A = (Q * eigenvalues.double()) @ Q.T
-    return (A + A.T) / 2
 
 
 def like_a_trained_network(n: int = 300) -> Tensor:

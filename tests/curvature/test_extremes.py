@@ -10,25 +10,13 @@ import sys
 
 import pytest
 import torch
+from matrices import dense, diagonal, rotated
+from safetensors import safe_open
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature import Operator, extremes
-
-
-def dense(A: Tensor) -> Operator:
-    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
-
-
-def diagonal(d: Tensor) -> Operator:
-    return Operator(lambda V: d * V, len(d), d.dtype, d.device)
-
-
-def rotated(eigenvalues: Tensor) -> Tensor:
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=eigenvalues.dtype, generator=torch.Generator().manual_seed(0)))
-    A = (Q * eigenvalues) @ Q.T
-    return (A + A.T) / 2
+from walkers_dist.curvature.state import SearchState
 
 
 def like_a_trained_network(n: int = 400) -> Tensor:
@@ -298,6 +286,7 @@ def test_what_cannot_be_asked() -> None:
 SLOW = """
 import sys, time, torch
 from walkers_dist.curvature import Operator, extremes
+from walkers_dist.curvature.state import SearchState
 d = torch.linspace(-1, 2, 1000, dtype=torch.float64)
 def product(V):
     time.sleep(0.01)
@@ -309,21 +298,24 @@ print("found", found.eigenvalues.numpy().tobytes().hex(), found.residuals.numpy(
 
 
 def search(state: str, kill_from: int | None = None) -> tuple[int, str, int]:
-    """Products made, the last line printed, and products in the state when it was killed: `kill_from` or more."""
-    kept = 0
+    """Products made, the last line printed, and products in the state that a kill left: `kill_from` or more."""
     with subprocess.Popen([sys.executable, "-c", SLOW, state], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = []
         for line in child.stdout:
             lines.append(line.strip())
-            if kill_from and os.path.exists(f"{state}.json"):
-                with open(f"{state}.json") as note:
-                    kept = json.load(note)["products"]
-                if kept >= kill_from:
-                    os.kill(child.pid, signal.SIGKILL)
-                    break
+            if kill_from and products_in(state) >= kill_from:
+                os.kill(child.pid, signal.SIGKILL)
+                break
         child.wait()
-    return lines.count("1"), lines[-1], kept
+    return lines.count("1"), lines[-1], products_in(state)
+
+
+def products_in(state: str) -> int:
+    if not os.path.exists(state):
+        return 0
+    with safe_open(state, framework="np") as file:
+        return json.loads(file.metadata()["search"])["products"]
 
 
 def test_killed_it_goes_on_and_finds_the_same_bits(tmp_path) -> None:
@@ -377,7 +369,22 @@ def test_the_state_of_another_search_is_as_none(tmp_path) -> None:
     counting = Counting(2 * d)
     found = extremes(counting.operator, 3, 2, state=state)
     torch.testing.assert_close(found.eigenvalues, extremes(counting.operator, 3, 2).eigenvalues, rtol=0, atol=0)
-    (tmp_path / "state").write_bytes(b"damaged")
-    (tmp_path / "state.json").write_text("{")
-    again = extremes(counting.operator, 3, 2, state=state)
-    assert torch.equal(again.eigenvalues, found.eigenvalues)
+
+
+def test_a_damaged_state_is_as_none(tmp_path, monkeypatch) -> None:
+    """Cut off, or one bit of a number wrong."""
+    H, state = diagonal(like_a_trained_network(500)), tmp_path / "state"
+    found = extremes(H, 3, 2)
+
+    def kill(products: int, *_: int) -> None:
+        if products == 15:
+            raise Killed
+
+    for damage in (lambda whole: whole[:-9], lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
+        monkeypatch.setattr(SearchState, "save", SearchState.write)  # at every product
+        with pytest.raises(Killed):
+            extremes(H, 3, 2, state=state, progress=kill)
+        state.write_bytes(damage(state.read_bytes()))
+        told: list[int] = []
+        again = extremes(H, 3, 2, state=state, progress=lambda products, *_, told=told: told.append(products))
+        assert told[0] == 1 and torch.equal(again.eigenvalues, found.eigenvalues)

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from matrices import dense, rotated
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature import Operator, full, spectrum
 from walkers_dist.curvature.full import CHUNK, LARGEST_WITH_VECTORS
-
-
-def dense(A: Tensor) -> Operator:
-    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
-
-
-def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=eigenvalues.dtype, generator=torch.Generator().manual_seed(seed)))
-    A = (Q * eigenvalues) @ Q.T
-    return (A + A.T) / 2
 
 
 @pytest.mark.parametrize("n", [1, 7, CHUNK["cpu"], CHUNK["cpu"] + 1, 3 * CHUNK["cpu"] + 5])

@@ -9,7 +9,7 @@ import torch
 
 import walkers_dist as wd
 from walkers_dist.curvature import Operator, full, spectrum
-from walkers_dist.curvature.memory import free_memory
+from walkers_dist.landscape.memory import free_memory
 
 CPU = torch.device("cpu")
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from matrices import dense, rotated
 from torch import Tensor
 
 from walkers_dist.config.errors import UserError
@@ -16,19 +17,8 @@ from walkers_dist.landscape import build
 CPU = torch.device("cpu")
 
 
-def dense(A: Tensor) -> Operator:
-    return Operator(lambda V: V @ A.T, len(A), A.dtype, A.device)
-
-
 def multiple(d: Tensor) -> Operator:
     return Operator(lambda V: d.double() * V, len(d), torch.float64, CPU)
-
-
-def rotated(eigenvalues: Tensor, seed: int = 0) -> Tensor:
-    n = len(eigenvalues)
-    Q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
-    A = (Q * eigenvalues.double()) @ Q.T
-    return (A + A.T) / 2
 
 
 SPECTRA = {

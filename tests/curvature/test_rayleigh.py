@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from matrices import diagonal
 
 from walkers_dist import curvature
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import parse
-from walkers_dist.curvature import Operator, extremes
+from walkers_dist.curvature import extremes
 from walkers_dist.landscape import build
-
-
-def diagonal(d: Tensor) -> Operator:
-    return Operator(lambda V: d * V, len(d), d.dtype, d.device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

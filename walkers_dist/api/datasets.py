@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from walkers_dist.api.columns import aligned
 from walkers_dist.config.errors import RunFailed, UserError
 from walkers_dist.records import data_files
 
@@ -36,12 +37,7 @@ LISTED = (
 
 def table() -> str:
     """One line per data set, under a line of headings."""
-    rows = [("name", "samples", "shape", "classes", "licence", "where")]
-    rows += [(*data, _where(data.name)) for data in LISTED]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned((*DataSet._fields, "where"), [(*data, _where(data.name)) for data in LISTED])
 
 
 def _where(name: str) -> str:

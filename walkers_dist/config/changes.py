@@ -28,7 +28,8 @@ def is_live(experiment: Experiment, key: str) -> bool:
     if section not in LIVE_NUMBERS or key in NEVER_LIVE:
         return False
     kind = type(getattr(experiment, section))
-    return bool(rest) and (rest not in kind.model_fields or is_number(kind, rest))
+    known = {field.alias or name for name, field in kind.model_fields.items()}
+    return bool(rest) and (rest not in known or is_number(kind, rest))
 
 
 def may_resume_with(experiment: Experiment, key: str) -> bool:

@@ -57,7 +57,8 @@ class Choice:
 
     def keys_of(self, name: object) -> list[str]:
         """The keys that this name has values for; one that can only be null is none of them."""
-        return [key for key, field in self.schema_of(name).model_fields.items() if field.annotation is not type(None)]
+        fields = self.schema_of(name).model_fields.items()
+        return [field.alias or key for key, field in fields if field.annotation is not type(None)]
 
     def validate(self, value: object, base: type[BaseModel]) -> BaseModel:
         if isinstance(value, base):

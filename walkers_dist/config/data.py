@@ -14,8 +14,8 @@ from walkers_dist.config.kinds import NonNegative
 from walkers_dist.config.section import Section, Size
 from walkers_dist.config.text import inline
 
-DIGITS = 1797
-"""Images in scikit-learn's digits."""
+DIGITS, DIGITS_TRAIN = 1797, 1000
+"""Images in scikit-learn's digits, and how many of them are for training where nobody says."""
 DigitsSize = Annotated[int, Field(ge=1, le=DIGITS - 1)]
 Label = Annotated[int, Field(ge=0)]
 Labels = Annotated[tuple[Label, ...], Field(strict=False)]
@@ -116,7 +116,7 @@ def check_classes(classes: tuple[int, ...], there_are: int | None) -> None:
 
 class DigitsConfig(DataConfig):
     name: Literal["digits"] = "digits"
-    train_size: DigitsSize | None = 1000
+    train_size: DigitsSize | None = DIGITS_TRAIN
 
     @property
     def known_classes(self) -> int:

@@ -47,6 +47,11 @@ class Dynamics(Kind):
         g = grad(X)
         return g.add_(X, alpha=self.weight_decay) if self.weight_decay else g
 
+    @property
+    def remembered(self) -> int:
+        """How many vectors [P] its state holds for each walker, at most."""
+        return 1
+
     @abstractmethod
     def move(self, X: Tensor, g: Tensor, state: State, t: int) -> None:
         """Move the rows `X: [K, P]` in place by their gradients `g: [K, P]`.
@@ -112,10 +117,9 @@ class Coupling(Kind):
         """Move the rows by their forces, in place."""
         raise NotImplementedError
 
-    if TYPE_CHECKING:  # `coupling: none` has no such method but a key of this name
-
-        def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
-            """Move the center by the sums over all walkers, in place."""
+    def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
+        """Move the center by the sums over all walkers, in place."""
+        raise NotImplementedError
 
 
 class Snapshots(Protocol):

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from walkers_dist.config.kinds import Coupling, Event
 
 
 class NoCoupling(Coupling):
     name: Literal["none"] = "none"
-    center: Literal["mean", "gd"] = "mean"  # type: ignore[assignment]
+    kept_as: Literal["mean", "gd"] = Field(default="mean", alias="center")
 
     @property
     def follows_mean(self) -> bool:
-        return self.center == "mean"
+        return self.kept_as == "mean"
 
     @property
     def descends(self) -> bool:
-        return self.center == "gd"
+        return self.kept_as == "gd"
 
     def events(self, t: int) -> tuple[Event, ...]:
         return ("gradient", "dynamics", "descend") if self.descends else ("gradient", "dynamics")

@@ -20,14 +20,14 @@ from torch import Tensor
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature.full import CHUNK
 from walkers_dist.curvature.lanczos import SECOND_PASS
-from walkers_dist.curvature.memory import free_memory
 from walkers_dist.curvature.operators import Operator
+from walkers_dist.landscape.memory import total_memory
 from walkers_dist.landscape.streams import stream
 
 NOISE = 100
 """times the rounding error of H, eps |H v|: a vector as short as that is noise, and the probe's space is invariant."""
-SHARE = 0.5
-"""The part of the free memory that the bases of reorthogonalised probes may take."""
+SHARE = 0.25
+"""The part of all memory that the bases of reorthogonalised probes may take."""
 Progress = Callable[[int, int], object]
 """Called with the steps that are made, and all of them."""
 
@@ -81,7 +81,7 @@ def density(
     at_once = CHUNK.get(H.device.type, 32)
     if reorthogonalize:
         basis = steps * H.size * H.dtype.itemsize
-        at_once = max(1, min(at_once, int(SHARE * free_memory(H.device) / basis)))
+        at_once = max(1, min(at_once, int(SHARE * total_memory(H.device) / basis)))
     groups = [range(first, min(first + at_once, probes)) for first in range(0, probes, at_once)]
     parts = []
     for g, group in enumerate(groups):

@@ -13,16 +13,16 @@ from torch import Tensor
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature.full import matrix
 from walkers_dist.curvature.lanczos import Lanczos
-from walkers_dist.curvature.memory import free_memory
 from walkers_dist.curvature.operators import Operator
 from walkers_dist.curvature.rayleigh import rayleigh
 from walkers_dist.curvature.search import FLOOR, Search
 from walkers_dist.curvature.state import SearchState
+from walkers_dist.landscape.memory import total_memory
 
 LEAST_BASIS, MOST_BASIS = 60, 150
 """Lanczos vectors kept: a restart throws away what a product has found, so that 60 cost twice the products of 150."""
-SHARE = 0.5
-"""The part of the free memory that a basis may take."""
+SHARE = 0.25
+"""The part of all memory that a basis may take: of what is free another start would have another basis and bits."""
 Progress = Callable[[int, int, int], object]
 
 
@@ -83,12 +83,13 @@ def extremes(
     basis = _basis(H, top + bottom)
     if method == "rayleigh":
         values, V = rayleigh(H, *_shared(H.size, top, bottom), generator)
-        return _measured(H, values, V, tol, vectors)
+        return _measured(H, values, V, tol, vectors, rounding=H.size**0.5)  # as a sum of P numbers has
     if H.size <= basis:
         values, V = torch.linalg.eigh(matrix(H))
         top, bottom = _shared(H.size, top, bottom)
         chosen = [*range(bottom), *range(H.size - top, H.size)]
-        return _measured(H, values[chosen], V.T[chosen], tol, vectors)
+        # A dense solver leaves rounding errors of the whole matrix; they are small, and no sign of a wrong pair.
+        return _measured(H, values[chosen], V.T[chosen], tol, vectors, rounding=H.size)
 
     lanczos = Lanczos(H, basis, generator)
     start = torch.randn(H.size, generator=generator, dtype=H.dtype) if v0 is None else _direction(v0, H.size)
@@ -114,7 +115,7 @@ def _basis(H: Operator, wanted: int) -> int:
     """150 vectors where memory allows, at least 60 and 4 for each wanted pair; a small matrix has fewer."""
     least = max(4 * wanted, LEAST_BASIS)
     row = H.size * torch.empty(0, dtype=H.dtype).element_size()
-    fits = int(SHARE * free_memory(H.device) / row)
+    fits = int(SHARE * total_memory(H.device) / row)
     return max(least, min(MOST_BASIS, fits))
 
 
@@ -129,14 +130,13 @@ def _direction(v0: Tensor, P: int) -> Tensor:
     return v0.detach()
 
 
-def _measured(H: Operator, values: Tensor, V: Tensor, tol: float, vectors: bool) -> Extremes:
-    """With residuals by products: values [n], `V: [n, P]`."""
+def _measured(H: Operator, values: Tensor, V: Tensor, tol: float, vectors: bool, rounding: float) -> Extremes:
+    """With residuals by products, which may be `rounding` times those of one number: values [n], `V: [n, P]`."""
     residuals = (H(V) - values[:, None] * V).norm(dim=1)
     size = values.abs()
     largest = size.max() if len(size) else size.new_zeros(())
-    allowed = (tol * size.clamp(min=float(FLOOR * largest))).clamp(min=torch.finfo(H.dtype).eps * float(largest))
-    # A dense solver leaves rounding errors of the whole matrix; they are small, and no sign of a wrong pair.
-    allowed = allowed.clamp(min=H.size * torch.finfo(H.dtype).eps * float(largest))
+    least = rounding * torch.finfo(H.dtype).eps * float(largest)
+    allowed = (tol * size.clamp(min=float(FLOOR * largest))).clamp(min=least)
     return _result(values, residuals, residuals <= allowed, _signed(V) if vectors else None)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature.compression import compress, eigenvalue_left_out
 from walkers_dist.curvature.dense import Assembled
-from walkers_dist.curvature.memory import free_memory
 from walkers_dist.curvature.operators import Operator
+from walkers_dist.landscape.memory import free_memory
 from walkers_dist.landscape.mlp_dense import MLPDense
 
 CHUNK = {"cpu": 32, "cuda": 256}

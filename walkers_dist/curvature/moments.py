@@ -48,33 +48,34 @@ def trace(H: Operator, products: int = 30, *, seed: int = 0) -> Figure:
 
 def frobenius(H: Operator, probes: int = 30, *, seed: int = 0) -> Figure:
     """The Frobenius norm."""
-    square = _squared_norm(H, probes, seed)
-    root = square.value**0.5
-    return Figure(root, square.error / (2 * root) if root else 0.0)
+    if probes < 2:
+        raise UserError(f"frobenius: probes = {probes}: must be at least 2")
+    products = _products(H, probe_vectors(H, range(probes), seed, "norm"))
+    square, error = (float(v) for v in mean_and_error(_dots(products, products)))
+    root = square**0.5
+    return Figure(root, error / (2 * root) if root else 0.0)
 
 
 def diagonal(H: Operator, probes: int = 30, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """The diagonal [P], and its standard error [P], in float64; exact where H is diagonal."""
-    _at_least_two("diagonal", probes)
+    if probes < 2:
+        raise UserError(f"diagonal: probes = {probes}: must be at least 2")
     v = probe_vectors(H, range(probes), seed, "diagonal")
     return mean_and_error((v * _products(H, v)).double().T)
 
 
 def effective_rank(H: Operator, products: int = 60, *, seed: int = 0) -> Figure:
     """tr(H)^2 / |H|_F^2, half of the products for each; 0 for the zero matrix."""
-    tr, square = trace(H, products // 2, seed=seed), _squared_norm(H, products - products // 2, seed)
-    if square.value == 0:
+    return rank_from(trace(H, products // 2, seed=seed), frobenius(H, products - products // 2, seed=seed))
+
+
+def rank_from(tr: Figure, norm: Figure) -> Figure:
+    """The effective rank of a matrix of this trace and Frobenius norm."""
+    if norm.value == 0:
         return Figure(0.0, 0.0)
-    rank = tr.value**2 / square.value
-    from_trace, from_norm = 2 * tr.value * tr.error / square.value, rank * square.error / square.value
+    rank = (tr.value / norm.value) ** 2
+    from_trace, from_norm = 2 * tr.value * tr.error / norm.value**2, 2 * rank * norm.error / norm.value
     return Figure(rank, (from_trace**2 + from_norm**2) ** 0.5)
-
-
-def _squared_norm(H: Operator, probes: int, seed: int) -> Figure:
-    _at_least_two("frobenius", probes)
-    products = _products(H, probe_vectors(H, range(probes), seed, "norm"))
-    mean, error = mean_and_error(_dots(products, products))
-    return Figure(float(mean), float(error))
 
 
 def _products(H: Operator, V: Tensor) -> Tensor:
@@ -83,8 +84,3 @@ def _products(H: Operator, V: Tensor) -> Tensor:
 
 def _dots(A: Tensor, B: Tensor) -> Tensor:
     return torch.linalg.vecdot(A.double(), B.double()).cpu()
-
-
-def _at_least_two(what: str, probes: int) -> None:
-    if probes < 2:
-        raise UserError(f"{what}: probes = {probes}: must be at least 2")

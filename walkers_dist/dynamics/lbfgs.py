@@ -36,6 +36,10 @@ class LBFGS(Dynamics):
 
     full_batch: ClassVar[bool] = True
 
+    @property
+    def remembered(self) -> int:
+        return 2 * self.history + 2
+
     def gradient(self, X: Tensor, grad: Callable[[Tensor], Tensor], state: State, t: int) -> Tensor:
         """Also remembers the pair (s, y) since the gradient before this one: forces move the rows before `move`."""
         g = super().gradient(X, grad, state, t)

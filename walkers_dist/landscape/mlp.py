@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from walkers_dist.landscape.activations import ACTIVATIONS
 from walkers_dist.landscape.losses import Loss
 from walkers_dist.landscape.mlp_dense import MLPDense
+from walkers_dist.landscape.mlp_passed import Layer, Passed
 from walkers_dist.landscape.model import Bound, Model
 from walkers_dist.landscape.products import Product
-
-Layer = tuple[Tensor, Tensor]
 
 
 class MLP(Model):
@@ -79,7 +78,7 @@ class MLP(Model):
         return nn.Sequential(*modules[:-1])
 
     def hvp_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
-        p = _Passed(self, theta, x)
+        p = Passed(self.layers(theta.detach().clone()[None]), self.activation, x)
         layers, h, first, second = p.layers, p.h, p.first, p.second
         curvature = loss.curvature(p.z.mT, targets[None])
         dz, dh = p.backward(loss.gradient(p.z.mT, targets[None]).mT)
@@ -107,18 +106,18 @@ class MLP(Model):
         return MLPDense(self.activation, self.layers(theta.detach().clone()[None]), x, targets, loss, l2)
 
     def gauss_newton_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
-        p = _Passed(self, theta, x)
+        p = Passed(self.layers(theta.detach().clone()[None]), self.activation, x)
         curvature = loss.curvature(p.z.mT, targets[None])
 
         def product(V: Tensor) -> Tensor:
             Rz, _ = p.along(self.layers(V))
             dz, _ = p.backward(curvature(Rz[-1].mT).mT)
-            return p.weighted(dz, torch.empty_like(V))
+            return self._weighted(p, dz, V)
 
         return product
 
     def covariance_at(self, theta: Tensor, x: Tensor, targets: Tensor, loss: Loss, *, many: bool = False) -> Product:
-        p, samples = _Passed(self, theta, x), len(x)
+        p, samples = Passed(self.layers(theta.detach().clone()[None]), self.activation, x), len(x)
         dz, _ = p.backward(loss.gradient(p.z.mT, targets[None]).mT * samples)
 
         def product(V: Tensor) -> Tensor:
@@ -126,53 +125,14 @@ class MLP(Model):
             for (vW, vb), d, h in zip(self.layers(V), dz, p.h, strict=True):
                 g += (torch.baddbmm(vb[:, :, None], vW, h.expand(C, -1, -1)) * d).sum(1, keepdim=True)
             g /= samples
-            return p.weighted([d * g for d in dz], torch.empty_like(V))
+            return self._weighted(p, [d * g for d in dz], V)
 
         return product
 
-
-class _Passed:
-    """One point after a forward pass over the samples: what every second-order product at it needs."""
-
-    def __init__(self, mlp: MLP, theta: Tensor, x: Tensor) -> None:
-        self.mlp, self.layers = mlp, mlp.layers(theta.detach().clone()[None])
-        self.h, self.first = [x.flatten(1).T[None]], []  # h_{l-1}: [1, in, B];  f', f'' of the hidden layers
-        self.second: list[Tensor | None] = []
-        f = mlp.activation
-        for W, b in self.layers[:-1]:
-            z = torch.baddbmm(b[:, :, None], W, self.h[-1])
-            saved = z if f.saves_input else f.f(z)
-            self.h.append(f.f(z) if f.saves_input else saved)
-            self.first.append(f.first(saved))
-            self.second.append(f.second(saved) if f.second else None)
-        W, b = self.layers[-1]
-        self.z = torch.baddbmm(b[:, :, None], W, self.h[-1])
-
-    def along(self, v: Sequence[Layer]) -> tuple[list[Tensor], list[Tensor | None]]:
-        """R{z_l}: [C, out, B] and R{h_{l-1}}: [C, in, B], None for the inputs, along the directions v."""
-        Rz: list[Tensor] = []
-        Rh: list[Tensor | None] = [None]
-        for l, ((W, _), (vW, vb)) in enumerate(zip(self.layers, v, strict=True)):
-            C = len(vW)
-            r = torch.baddbmm(vb[:, :, None], vW, self.h[l].expand(C, -1, -1))
-            if (previous := Rh[l]) is not None:
-                r = r.baddbmm_(W.expand(C, -1, -1), previous)
-            Rz.append(r)
-            if l < len(self.first):
-                Rh.append(self.first[l] * r)
-        return Rz, Rh
-
-    def backward(self, dz_last: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """dz_l and dh_l of all layers from dz of the last, [C, out, B]; dh of the last means nothing."""
-        dz, dh = [dz_last], [dz_last]
-        for (W, _), d in zip(reversed(self.layers[1:]), reversed(self.first), strict=True):
-            dh.insert(0, W.mT @ dz[0])
-            dz.insert(0, dh[0] * d)
-        return dz, dh
-
-    def weighted(self, dz: Sequence[Tensor], out: Tensor) -> Tensor:
-        """dz_l h_{l-1}^T and the sum of dz_l, written layer by layer into `out: [C, P]`, which is returned."""
-        for (W, b), d, h in zip(self.mlp.layers(out), dz, self.h, strict=True):
+    def _weighted(self, p: Passed, dz: Sequence[Tensor], like: Tensor) -> Tensor:
+        """dz_l h_{l-1}^T and the sum of dz_l, layer by layer: [C, P]."""
+        out = torch.empty_like(like)
+        for (W, b), d, h in zip(self.layers(out), dz, p.h, strict=True):
             torch.bmm(d, h.mT.expand(len(out), -1, -1), out=W)
             torch.sum(d, dim=2, out=b)
         return out

@@ -25,6 +25,7 @@ from torch import Tensor
 from walkers_dist.landscape.activations import Activation
 from walkers_dist.landscape.dense import Dense, Part
 from walkers_dist.landscape.losses import Loss
+from walkers_dist.landscape.mlp_passed import Layer, Passed
 
 NUMBERS = 1 << 22
 """of pairs of what units read that are held at once, or an eighth of those of the matrix if these are more."""
@@ -38,10 +39,11 @@ class MLPDense(Dense):
     """The second derivatives of a mean loss plus l2 / 2 |theta|^2 at `theta: [P]`, over inputs `x: [N, …]`."""
 
     def __init__(
-        self, f: Activation, layers: Sequence[tuple[Tensor, Tensor]], x: Tensor, targets: Tensor, loss: Loss, l2: float
+        self, f: Activation, layers: Sequence[Layer], x: Tensor, targets: Tensor, loss: Loss, l2: float
     ) -> None:
         """`layers`: weights [1, out, in] and biases [1, out] from the first layer to the last."""
-        self.f, self.layers = f, [(W[0], b[0]) for W, b in layers]
+        self.f, self.layers = f, layers
+        self.weights = [W[0] for W, _ in layers]
         self.x, self.targets, self.loss, self.l2 = x.flatten(1), targets, loss, l2
         self.size = sum(W.numel() + b.numel() for W, b in self.layers)
         self.dtype = x.dtype
@@ -53,7 +55,7 @@ class MLPDense(Dense):
 
     def compressed_size(self, rank: int) -> int:
         """P', where the inputs are replaced by so many coordinates."""
-        units, reads = self.layers[0][0].shape
+        units, reads = self.weights[0].shape
         return self.size - units * (reads + 1 - rank)
 
     @torch.no_grad()
@@ -68,7 +70,7 @@ class MLPDense(Dense):
         A = self.x.new_zeros(size, size)
         at_once = self._samples_at_once(places, size)
         for x, r, targets in zip(*(v.split(at_once) for v in (self.x, reads, self.targets)), strict=True):
-            self._add(A, part, places, x.T.contiguous(), r.T.contiguous(), targets)
+            self._add(A, part, places, x, r.T.contiguous(), targets)
         if part != "residual":
             A.diagonal().add_(self.l2)
         return mirror(A)
@@ -76,7 +78,7 @@ class MLPDense(Dense):
     def _places(self, rank: int | None) -> list[Place]:
         """Where weights and biases lie, in order; with `rank` the first layer has a weight for each coordinate."""
         places, at = [], 0
-        for l, (W, _) in enumerate(self.layers):
+        for l, W in enumerate(self.weights):
             units, reads = W.shape
             for width in [rank] if l == 0 and rank is not None else [reads, None]:
                 numbers = units * (width or 1)
@@ -89,11 +91,11 @@ class MLPDense(Dense):
         return max(1, max(NUMBERS, size * size // 8) // max(widths))
 
     def _add(self, A: Tensor, part: Part, places: Sequence[Place], x: Tensor, reads: Tensor, targets: Tensor) -> None:
-        """Add to the upper triangle what these samples, `x: [in, S]`, contribute."""
-        state = self._state(x, targets, len(x.T) / len(self.x))
+        """Add to the upper triangle what samples `x: [S, in]` contribute; the first layer reads `reads: [r, S]`."""
+        state = self._state(x, targets, len(x) / len(self.x))
         B = self._blocks(state, part)
         features = [reads, *state.h[1:]]  # h_{l-1} of layer l
-        one = torch.ones_like(x[:1])
+        one = torch.ones_like(reads[:1])
         for k, p in enumerate(places):
             hp = one if p.reads is None else features[p.layer]
             for q in places[k:]:
@@ -112,24 +114,13 @@ class MLPDense(Dense):
                     self._add_cross(block, state, p.layer, q.layer, hp)
 
     def _state(self, x: Tensor, targets: Tensor, weight: float) -> State:
-        f = self.f
-        h, first, second = [x], [], []
-        for W, b in self.layers[:-1]:
-            z = torch.addmm(b[:, None], W, h[-1])
-            saved = z if f.saves_input else f.f(z)
-            h.append(f.f(z) if f.saves_input else saved)
-            first.append(f.first(saved))
-            second.append(f.second(saved) if f.second else None)
-        W, b = self.layers[-1]
-        z = torch.addmm(b[:, None], W, h[-1]).T[None]
-        dz = [self.loss.gradient(z, targets[None])[0].T * weight]
-        dh: list[Tensor] = []
-        for (W, _), d in zip(reversed(self.layers[1:]), reversed(first), strict=True):
-            dh.insert(0, W.T @ dz[0])
-            dz.insert(0, dh[0] * d)
+        p = Passed(self.layers, self.f, x)
+        z = p.z.mT
+        dz, dh = p.backward(self.loss.gradient(z, targets[None]).mT * weight)
         units = torch.eye(z.shape[2], dtype=z.dtype, device=z.device)[:, None].expand(-1, z.shape[1], -1)
         outputs = self.loss.curvature(z, targets[None])(units).transpose(1, 2) * weight
-        return State(h, first, second, dz, dh, outputs)
+        h, first, dz, dh = ([v[0] for v in one] for one in (p.h, p.first, dz, dh[:-1]))
+        return State(h, first, [v if v is None else v[0] for v in p.second], dz, dh, outputs)
 
     def _blocks(self, state: State, part: Part) -> dict[tuple[int, int], Tensor] | None:
         """B_lm for l <= m, [n_l, n_m, S]; None where all are zero."""
@@ -139,7 +130,7 @@ class MLPDense(Dense):
         L = len(self.layers) - 1
         B = {(L, L): torch.zeros_like(state.outputs) if part == "residual" else state.outputs}
         for l in reversed(range(L)):
-            W, d = self.layers[l + 1][0], state.first[l]
+            W, d = self.weights[l + 1], state.first[l]
             for m in range(l + 1, L + 1):
                 below = B[l + 1, m]
                 B[l, m] = (W.T @ below.flatten(1)).unflatten(1, below.shape[1:]).mul_(d[:, None])
@@ -162,7 +153,7 @@ class MLPDense(Dense):
     def _moved(self, state: State, l: int, k: int) -> Tensor:
         """dh_k / du_l, k > l: [n_k, n_l, S]."""
         if (l, k) not in state.moved:
-            W, d = self.layers[k][0], state.first[k]
+            W, d = self.weights[k], state.first[k]
             if k == l + 1:
                 moved = W[:, :, None] * state.first[l]
             else:

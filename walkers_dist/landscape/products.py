@@ -3,12 +3,12 @@
 A product comes from a retained graph, or from `torch.func.linearize`, the linear map with all that it needs of the
 point computed in advance. Measured on one core of a CPU, in float32, milliseconds a product (graph / linear map / graph
 built anew): MLP of 3,190 parameters 0.72 / 0.75 / 1.5, of 89,610 5.7 / 5.9 / 11, LeNet of 25,010 on 250 images
-60 / 39 / 108. The linear map costs 0.2 to 2 s to build and fails for some modules (LSTM), so it is for convolutions.
+60 / 39 / 108. The linear map costs 0.2 to 2 s to build, and after some modules (LSTM) it fails or is wrong: so it is
+for convolutions, and checked.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, linearize
+
+from walkers_dist.landscape.memory import total_memory
 
 Product = Callable[[Tensor], Tensor]
 """`V: [C, P] -> A V: [C, P]`, row by row."""
@@ -89,7 +91,7 @@ def saved_bytes(f: Callable[[Tensor], Tensor], theta: Tensor) -> int:
 
 def fits(held: int, device: torch.device) -> bool:
     """Whether prepared products that hold so many bytes may be kept; else each is made anew at every call."""
-    return held <= SHARE * _memory(device)
+    return held <= SHARE * total_memory(device)
 
 
 def made(product: Product) -> Callable[[], Product]:
@@ -101,12 +103,6 @@ def linear_pays(network: nn.Module, held: Callable[[], int], device: torch.devic
     """Whether the linear map saves more time over so many products than it takes to build."""
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in network.modules())
     return convolves and device.type == "cpu" and held() * products > LINEAR_PAYS
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def pull(z: Tensor, point: Tensor, dz: Tensor) -> Tensor:

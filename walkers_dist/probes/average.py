@@ -72,7 +72,7 @@ class Average(Probe):
         for kind in self.kinds:
             members = everybody
             if kind == "greedy":
-                members = greedy(X, everybody, lambda theta: landscape.values(theta)[0])
+                members = greedy(X, everybody, landscape.loss)
             values = _ensemble(landscape, X[members]) if kind == "ensemble" else _soup(landscape, X[members])
             if values is not None:
                 differ = disagreement(answers[members]) if answers is not None and len(members) > 1 else None

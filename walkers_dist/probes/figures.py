@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from walkers_dist.records.tables import FIGURES, VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -30,6 +30,12 @@ def cells(figures: Sequence[float], columns: Sequence[str], splits: Sequence[str
 
 def figures_of(landscape: Landscape, theta: Tensor) -> list[Cells]:
     """Norm, then loss, gradient norm and accuracy on training and test data, of points [K, P]: K times 7 cells."""
+    measured = measure(landscape, theta, lambda split: landscape.sums(theta, split=split))
+    return [cells(row, ROWS, landscape.splits) for row in measured.tolist()]
+
+
+def measure(landscape: Landscape, theta: Tensor, sums: Callable[[str], Tensor]) -> Tensor:
+    """The same as numbers [K, 7] in float64, nan where there are none, from the sums over each split that there is."""
     import torch
 
     columns = [theta.norm(dim=1)]
@@ -37,9 +43,9 @@ def figures_of(landscape: Landscape, theta: Tensor) -> list[Cells]:
         if split not in landscape.splits:
             columns += [theta.new_full((len(theta),), torch.nan)] * 3
             continue
-        found = landscape.figures(theta, landscape.sums(theta, split=split))
+        found = landscape.figures(theta, sums(split))
         columns += [found.loss, found.grad_norm, found.accuracy]
-    return [cells(row, ROWS, landscape.splits) for row in torch.stack(columns, dim=1).double().tolist()]
+    return torch.stack(columns, dim=1).double()
 
 
 def values_of(landscape: Landscape, theta: Tensor) -> list[Cells]:

@@ -121,8 +121,6 @@ class Plane(Probe):
         """The plane's name and where it lies. Raises `NoPlane`."""
         if self.directions is None:
             names = self.through or tuple(snapshots.names[:3])
-            if len(names) < 3:
-                raise NoPlane(f"there are only {' and '.join(names)}: set directions = principal or random")
             a, b, c = _finite(snapshots.points(step, names), names)
             return "-".join(names), orthonormal(a, b - a, c - a, f"the points {', '.join(names)}")
         around = self.around or snapshots.names[0]

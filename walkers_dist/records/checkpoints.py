@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.records.files import Digest, read_metadata, read_tensors, verify, write_tensors
+from walkers_dist.records.files import Digest, read_metadata, read_tensors, write_tensors
 from walkers_dist.records.index import Entry, Index, part_name, step_folder, step_of
 from walkers_dist.records.parts import Parts
 from walkers_dist.records.run_directory import RunDirectory
@@ -60,12 +60,11 @@ class Checkpoint:
     @property
     def walkers(self) -> list[str]:
         """Who has tensors in it, the center included."""
-        return [walker for part in self.entry.parts.values() for walker in part.walkers]
+        return self.entry.names
 
     def verify(self) -> None:
         """Raise UserError where a part is missing or damaged."""
-        for file, part in self.entry.parts.items():
-            verify(self.folder / file, part.digest)
+        self.entry.verify(self.folder)
 
     def tensors(self, walkers: Collection[str]) -> dict[str, dict[str, Tensor]]:
         """Walker -> name -> tensor, from whichever parts hold them.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.records import disk
 
 Files = Mapping[str, Sequence[str]]
 """What a file holds -> the names, within a folder, under which it is found."""
@@ -103,9 +104,4 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     (folder / CHECKSUMS).unlink(missing_ok=True)
     for name, content in {**contents, CHECKSUMS: json.dumps(sums, indent=2).encode()}.items():
-        unfinished = folder / f"{name}.{os.getpid()}"
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        disk.replace(folder / name, content)

@@ -9,11 +9,15 @@ from pathlib import Path
 def replace(path: Path, data: bytes) -> None:
     """Give the file `path` the contents `data`: whoever reads it sees the old contents or the new ones, never a mix."""
     temporary = temporary_name(path)
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    put_in_place(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        put_in_place(temporary, path)
+    except OSError:  # a full disk, or a folder of that name: nothing is left beside it
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def temporary_name(path: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.records import disk
-from walkers_dist.records.files import Digest
+from walkers_dist.records.files import Digest, verify
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,16 @@ class Entry:
     step: int
     parts: Mapping[str, Part]
     last: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Who is in it, the center included."""
+        return [walker for part in self.parts.values() for walker in part.walkers]
+
+    def verify(self, folder: Path) -> None:
+        """Raise UserError where a part of it in `folder` is missing or damaged."""
+        for file, part in self.parts.items():
+            verify(folder / file, part.digest)
 
     def files_of(self, walkers: Iterable[str]) -> dict[str, list[str]]:
         """File name -> which of `walkers` are in it. Raises UserError for a walker that is in none."""

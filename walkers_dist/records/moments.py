@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.records.checkpoints import Checkpoint, checkpoint_index, newest_checkpoint
-from walkers_dist.records.files import read_tensors, verify
+from walkers_dist.records.files import read_tensors
 from walkers_dist.records.index import Entry, step_folder
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_index
@@ -34,16 +34,6 @@ class Moment:
     @property
     def folder(self) -> Path:
         return step_folder(self.run.checkpoints if self.kind == "checkpoint" else self.run.snapshots, self.step)
-
-    @property
-    def names(self) -> list[str]:
-        """Who has tensors in it, the center included."""
-        return [name for part in self.entry.parts.values() for name in part.walkers]
-
-    def verify(self) -> None:
-        """Raise UserError where a part is missing or damaged."""
-        for file, part in self.entry.parts.items():
-            verify(self.folder / file, part.digest)
 
     def tensors(self, names: Collection[str]) -> dict[str, dict[str, Tensor]]:
         """Walker -> name -> tensor; of a snapshot, all there is are points [P], named `x`. Raises UserError."""
@@ -86,7 +76,7 @@ def moment(run: RunDirectory, step: int | None = None) -> Moment:
     damaged: list[str] = []
     for one in found:
         try:
-            one.verify()
+            one.entry.verify(one.folder)
         except UserError as error:
             damaged.append(str(error))
         else:
@@ -102,7 +92,8 @@ def snapshot_moment(run: RunDirectory, step: int | None = None) -> Moment:
     snapshots = snapshot_index(run).entries()
     for entry in snapshots[::-1]:
         if step is None or entry.step == step:
-            (found := Moment(run, "snapshot", entry)).verify()
+            found = Moment(run, "snapshot", entry)
+            entry.verify(found.folder)
             return found
     asked = "" if step is None else f"step {step}: "
     raise UserError(f"{asked}{run.path} has no snapshot{' of it' if asked else ''}; there are {some(snapshots)}")

@@ -60,8 +60,7 @@ class Trajectory:
         if step not in entries:
             snapshot_index(run).at(step)  # says which steps there are
         self.steps = sorted(entries)
-        names = [name for part in entries[step].parts.values() for name in part.walkers]
-        self.names = sorted(names, key=lambda name: (name != "center", len(name), name))
+        self.names = sorted(entries[step].names, key=lambda name: (name != "center", len(name), name))
 
     def points(self, step: int, names: Sequence[str]) -> Tensor:
         """Points [len(names), P], in the type and on the device of `like`. Raises UserError as `read_snapshot` does."""

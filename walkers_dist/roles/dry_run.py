@@ -11,8 +11,9 @@ from walkers_dist.landscape import Landscape
 from walkers_dist.roles.preparation import prepare
 from walkers_dist.roles.request import Request
 
-COPIES = 6
-"""Of its rows, that a walker process holds at most besides the rows and their gradient, a snapshot's included."""
+COPIES = 5
+"""Of its rows, that a walker process holds at most besides the rows, their gradient and what the dynamics remember, a
+snapshot's included."""
 AT_ONCE = 64
 """Points that a probe holds at a time, with their gradients."""
 BASIS = 60
@@ -64,11 +65,10 @@ def peak_memory(experiment: Experiment, landscape: Landscape, plan: Plan) -> dic
     data = data_bytes(landscape)
     every_point = (experiment.walkers + 1) * P * 8
     live = every_point if experiment.probes and experiment.probes.distances else 0
-    remembered = 2 * getattr(experiment.dynamics, "history", -1) + 2  # pairs of L-BFGS, and what makes the next
     wanted, probed = experiment.curvature, bool(experiment.probes_of_snapshots)
     curved = max(3 * P * P * 8 if wanted.full != "never" else 0, BASIS * P * 8) if wanted else 0
     return {
-        "walkers": (2 + COPIES + remembered) * rows * one + data,
+        "walkers": (2 + COPIES + experiment.dynamics.remembered) * rows * one + data,
         "coordinator": 3 * one + live + data,
         "analyst": max(curved, (AT_ONCE * P * 8 + every_point) * probed) + 2 * data * (bool(wanted) or probed),
         "spare": 0,

@@ -134,7 +134,7 @@ class Fork:
     def _center_goes_on(self) -> bool:
         """Whether there is one to go on; a lone walker's checkpoint holds one that nobody has moved."""
         wanted = self.before.has_center or not self.experiment.has_center
-        return wanted and not self.between and "center" in self.moment.names
+        return wanted and not self.between and "center" in self.moment.entry.names
 
     def _parts(self, landscape: Landscape) -> Iterator[tuple[str, Named]]:
         """The walkers that go on, with as much of what they remember as the new experiment can use."""

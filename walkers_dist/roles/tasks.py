@@ -12,6 +12,7 @@ from walkers_dist import curvature
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import Probe, Row
 from walkers_dist.config.schema import CurvatureConfig, Experiment
+from walkers_dist.curvature.moments import rank_from
 from walkers_dist.landscape import Landscape, stream
 from walkers_dist.records.index import Entry
 from walkers_dist.records.run_directory import RunDirectory
@@ -111,11 +112,9 @@ def _quantities(A: curvature.Operator, density: curvature.Density, seed: int) ->
     means, errors = (v.tolist() for v in density.moments(4))
     for k, (mean, error) in enumerate(zip(means, errors, strict=True), 1):
         yield f"moment {k}", mean, error
-    for name, measure in (("trace", curvature.trace), ("frobenius", curvature.frobenius)):
-        figure = measure(A, seed=seed)
+    trace, norm = curvature.trace(A, seed=seed), curvature.frobenius(A, seed=seed)
+    for name, figure in (("trace", trace), ("frobenius", norm), ("effective rank", rank_from(trace, norm))):
         yield name, figure.value, figure.error
-    rank = curvature.effective_rank(A, seed=seed)
-    yield "effective rank", rank.value, rank.error
 
 
 def _edges(head: Sequence[object], edges: curvature.Extremes, bottom: int) -> list[Row]:

@@ -15,6 +15,7 @@ from walkers_dist.coupling.rows import sum_finite_rows
 from walkers_dist.distributed.channel import Channel
 from walkers_dist.distributed.exchange import CENTER_AT_REPORTS, Exchange, Link
 from walkers_dist.landscape import Landscape
+from walkers_dist.probes.figures import measure
 from walkers_dist.records.background import BackgroundWriter
 from walkers_dist.records.checkpoints import Checkpoint, write_checkpoint
 from walkers_dist.records.run_directory import RunDirectory
@@ -177,18 +178,11 @@ class Walkers:
         torch.div(self.sums.vector, self.sums.count.clamp(min=1), out=self.c)
 
     def _figures(self, theta: Tensor, walkers: Sequence[str] | None) -> Tensor:
-        """norm, then loss, gradient norm and accuracy on training and test data: [K, 7], float64, on the CPU.
+        """The figures of a row of `results.csv`: [K, 7], float64, on the CPU.
 
         Without walkers it is the center, on this process's share of the data and then summed over all processes.
         """
-        columns = [theta.norm(dim=1)]
-        for split in ("train", "test"):
-            if split not in self.landscape.splits:
-                columns += [theta.new_full((len(theta),), torch.nan)] * 3
-                continue
-            figures = self.landscape.figures(theta, self._sums(theta, split, walkers))
-            columns += [figures.loss, figures.grad_norm, figures.accuracy]
-        return torch.stack(columns, dim=1).double().cpu()
+        return measure(self.landscape, theta, lambda split: self._sums(theta, split, walkers)).cpu()
 
     def _sums(self, theta: Tensor, split: str, walkers: Sequence[str] | None) -> Tensor:
         if walkers:

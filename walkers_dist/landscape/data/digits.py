@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from walkers_dist.config.data import DigitsConfig
+from walkers_dist.config.data import DIGITS_TRAIN, DigitsConfig
 from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.data.base import Loaded, Part
 from walkers_dist.landscape.data.subset import at_most
@@ -34,7 +34,7 @@ def _ends(y: Tensor, config: DigitsConfig) -> tuple[int, int]:
     if config.classes is None:
         asked = torch.ones(len(y))
     elif config.corruption == "double":  # makes new labels, and which they are is not known yet
-        return 1000, len(y)
+        return DIGITS_TRAIN, len(y)
     else:
         asked = torch.isin(y, torch.tensor(config.classes))
     ends = asked.nonzero()[:, 0] + 1  # where one more sample of these classes has been seen

@@ -1,4 +1,4 @@
-"""How much memory is free for a large matrix, on this machine or on a GPU."""
+"""How much memory there is for large matrices, on this machine or on a GPU: in all, and free."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes that the machine, or a GPU, has: the same at every start, for decisions that change the order of sums."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_memory(device: torch.device, root: Path = Path("/")) -> int:
@@ -27,7 +34,7 @@ def _of_machine(root: Path) -> int:
                 return 1024 * int(line.split()[1])
     except OSError:
         pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total_memory(torch.device("cpu"))
 
 
 def _of_control_groups(root: Path) -> Iterator[int]:
