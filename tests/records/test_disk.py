@@ -51,3 +51,10 @@ def test_the_new_contents_are_on_the_disk_before_they_take_the_name(tmp_path, mo
     change()
     assert path.read_bytes() != old
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_where_a_file_cannot_be_put_nothing_is_left_beside_it(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError):
+        disk.replace(tmp_path / "taken", b"text")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
