@@ -492,7 +492,7 @@ def test_configuration() -> None:
         ({"margin": math.inf}, ["probes.plane.margin", "inf"]),
         ({"grid": 1}, ["probes.plane.grid = 1", "at least 2"]),
         ({"grids": 9}, ["probes.plane.grids", "did you mean probes.plane.grid?"]),
-        ({"walkers": 1}, ["probes.plane: a plane needs three points, and there is w0", "principal or random"]),
+        ({"walkers": 1}, ["probes.plane: there is only w0, and a plane has three points", "principal or random"]),
     ],
 )
 def test_bad_keys_are_refused_in_one_line(keys: dict[str, Any], words: list[str]) -> None:

@@ -77,7 +77,9 @@ class Plane(Probe):
     def _keys_mean_something(self) -> Plane:
         if self.through is not None and self.directions is not None:
             names = ", ".join(self.through)
-            raise ValueError(f"through = [{names}] and directions = {self.directions} are two planes: set one of them")
+            raise ValueError(
+                f"through = [{names}] and directions = {self.directions} are two planes: one of them must be null"
+            )
         if self.around is not None and self.directions is None:
             raise ValueError(f"around = {self.around} needs directions = principal or random")
         if self.directions != "random" and self.radius != type(self).model_fields["radius"].default:
@@ -93,9 +95,8 @@ class Plane(Probe):
 
     def impossible(self, names: Sequence[str]) -> str | None:
         if self.directions is None and len(names) < 3:
-            return (
-                f"a plane needs three points, and there is {' and '.join(names)}; directions = principal or random does"
-            )
+            there = " and ".join(names)
+            return f"there is only {there}, and a plane has three points: set directions = principal or random"
         return None
 
     def measure(self, landscape: Landscape, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
@@ -119,6 +120,8 @@ class Plane(Probe):
 
     def axes(self, landscape: Landscape, snapshots: Snapshots, step: int, seed: int) -> tuple[str, Axes]:
         """The plane's name and where it lies. Raises `NoPlane`."""
+        if reason := self.impossible(snapshots.names):
+            raise NoPlane(reason)
         if self.directions is None:
             names = self.through or tuple(snapshots.names[:3])
             a, b, c = _finite(snapshots.points(step, names), names)
