@@ -98,6 +98,9 @@ def test_a_diverged_row_spoils_no_other() -> None:
     torch.testing.assert_close(landscape.grad(theta)[[0, 2]], alone[0], rtol=1e-13, atol=1e-15)
     torch.testing.assert_close(landscape.loss(theta)[[0, 2]], alone[1], rtol=1e-13, atol=0)
     assert landscape.loss(theta)[1].isnan()
+    accuracy = landscape.accuracy(theta)  # nan has a largest entry too, which would make every sample of class 0 right
+    assert accuracy.isnan().tolist() == [False, True, False]
+    assert torch.equal(accuracy[[0, 2]], landscape.accuracy(theta[[0, 2]]))
 
 
 # ---- starts -------------------------------------------------------------------------------------------------------

@@ -65,8 +65,9 @@ class Average(Probe):
     def measure(self, landscape: Landscape, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
         names = self.of or tuple(name for name in snapshots.names if name != "center")
         X = snapshots.points(step, names)
-        finite = X.isfinite().all(dim=1).tolist()
-        everybody = [k for k in range(len(names)) if finite[k]] or list(range(len(names)))
+        if (finite := X.isfinite().all(dim=1)).any():
+            X, names = X[finite], tuple(name for name, there in zip(names, finite.tolist(), strict=True) if there)
+        everybody = list(range(len(names)))
         answers = landscape.answers(X, split=landscape.splits[-1])
         rows: list[Row] = []
         for kind in self.kinds:
