@@ -131,7 +131,7 @@ def report(options: argparse.Namespace) -> int:
 
     if leash.VARIABLE in os.environ:
         leash.wear()
-    from walkers_dist.api.comparing import runs_of
+    from walkers_dist.api.opened import runs_of
     from walkers_dist.report import write_comparison, write_report
 
     runs, page = list(runs_of(options.runs)), Path(options.out) if options.out else None
@@ -164,10 +164,10 @@ def list_runs(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    from walkers_dist.api import comparing
+    from walkers_dist.api.comparing import shown
+    from walkers_dist.api.opened import runs_of
 
-    table = comparing.compare(comparing.runs_of(options.runs), options.by)
-    print(comparing.shown(table, options.latex))
+    print(shown(runs_of(options.runs).compare(options.by), options.latex))
     return DONE
 
 

@@ -13,7 +13,8 @@ import pytest
 import walkers_dist as wd
 from walkers_dist import cli
 from walkers_dist.api.columns import aligned, escaped, latex
-from walkers_dist.api.comparing import runs_of, shown
+from walkers_dist.api.comparing import shown
+from walkers_dist.api.opened import runs_of
 from walkers_dist.records.tables import read_rows
 
 DIGITS: dict[str, Any] = {

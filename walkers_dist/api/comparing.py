@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from walkers_dist.api.columns import aligned, latex
 from walkers_dist.api.last_rows import figure, last_rows, mean, of_walkers
-from walkers_dist.api.opened import Run, Runs, open_run
 from walkers_dist.config import merge, text
 from walkers_dist.config.errors import UserError
+from walkers_dist.records.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,19 +24,7 @@ DEVIATION = "_std"
 DIFFERS_ALWAYS = ("name", "seed")
 
 
-def runs_of(words: Iterable[str]) -> Runs:
-    """The runs that these words name: run directories, and patterns of such. Raises UserError."""
-    from walkers_dist.api.opened import runs
-
-    found: dict[Path, Run] = {}
-    for word in words:
-        is_pattern = glob.has_magic(word) and not Path(word).exists()
-        for run in runs(word) if is_pattern else [open_run(word)]:
-            found.setdefault(run.path.resolve(), run)
-    return Runs(list(found.values()))
-
-
-def compare(runs: Iterable[Run], by: str | None = None) -> pd.DataFrame:
+def compare(runs: Iterable[RunDirectory], by: str | None = None) -> pd.DataFrame:
     """One row per run; with `by`, a dotted key, one per value of it: mean and standard deviation over its runs.
 
     Figures are those of the last step with rows: of the center (the mean of the walkers where there is no center),
@@ -47,7 +33,7 @@ def compare(runs: Iterable[Run], by: str | None = None) -> pd.DataFrame:
     import pandas as pd
 
     runs = list(runs)
-    keys = [text.read(run.directory.config) for run in runs]
+    keys = [text.read(run.config) for run in runs]
     ends = _ends(runs)
     if by is not None:
         _check_key(by, keys)
@@ -74,15 +60,15 @@ def shown(frame: pd.DataFrame, as_latex: bool = False) -> str:
     return (latex if as_latex else aligned)(names, rows)
 
 
-def _ends(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _ends(runs: Sequence[RunDirectory]) -> list[dict[str, Any]]:
     """Step and figures of each run; nan where a run has none that another has, no key where no run has it."""
     ends = [_end(run) for run in runs]
     there = [column for column in ("step", *FIGURES) if any(end[column] is not None for end in ends)]
     return [{column: math.nan if end[column] is None else end[column] for column in there} for end in ends]
 
 
-def _end(run: Run) -> dict[str, Any]:
-    path = run.directory.table("results")
+def _end(run: RunDirectory) -> dict[str, Any]:
+    path = run.table("results")
     try:
         rows = last_rows(path)
         end: dict[str, Any] = {"step": int(rows[0]["step"]) if rows else None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,16 @@ def runs(pattern: str) -> Runs:
     if not found:
         raise UserError(f"runs: no run directory matches {pattern!r}")
     return Runs(found)
+
+
+def runs_of(words: Iterable[str]) -> Runs:
+    """The runs that these words name: run directories, and patterns of such. Raises UserError."""
+    found: dict[Path, Run] = {}
+    for word in words:
+        is_pattern = glob.has_magic(word) and not Path(word).exists()
+        for run in runs(word) if is_pattern else [open_run(word)]:
+            found.setdefault(run.path.resolve(), run)
+    return Runs(list(found.values()))
 
 
 class Tables:
@@ -223,4 +233,4 @@ class Runs(Tables):
         """
         from walkers_dist.api.comparing import compare
 
-        return compare(self.members, by)
+        return compare([run.directory for run in self.members], by)

@@ -57,7 +57,7 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _table(runs: Sequence[Run], names: Sequence[str]) -> str:
-    frame = compare(runs)
+    frame = compare([run.directory for run in runs])
     figures = [column for column in OF_CENTER if column in frame]
     keys = [column for column in frame if column not in ("run", "seed", "step", *FIGURES)]
     words = [column.replace("_", " ").replace("train", "training") for column in figures]
