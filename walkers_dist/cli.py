@@ -1,18 +1,19 @@
-"""The `walkers` command: its words and options; what each command does is in `commands.py`."""
+"""The `walkers` command: its words are in `commands/`, here is what they share."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from walkers_dist import commands
+from walkers_dist.commands import knowing, probing, reading, running
+from walkers_dist.commands.declaring import Command
 from walkers_dist.config.errors import FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
 
-PROBES = ("interpolate", "distances", "plane", "walk", "sharpness", "average", "midpoint")
-KEYS = "every key of the configuration, as key.sub=value; null switches a section off"
+GROUPS = (running, probing, reading, knowing)
+"""In the order of the list that help shows."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["_launch"]:
-        return commands.launch(*words[1:])
+        return running.launch(*words[1:])
     if words[:1] == ["_analyst"]:
-        return commands.analyst(*words[1:])
+        return running.analyst(*words[1:])
     options, rest = _parser().parse_known_args(words)
     try:
         options.overrides = [*getattr(options, "overrides", []), *_overrides_among(rest, options)]
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _overrides_among(rest: Sequence[str], options: argparse.Namespace) -> Sequence[str]:
     """Overrides may stand between options; argparse hands those back."""
-    if options.command is commands.probe:
+    if getattr(options, "keys_as_options", False):
         rest = _as_overrides(rest)
     for word in rest:
         if word.startswith("-") or not hasattr(options, "overrides"):
@@ -69,64 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="walkers", description=sys.modules["walkers_dist"].__doc__)
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, does: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    def add(name: str, does: str, command: Command) -> argparse.ArgumentParser:
         sub = parsers.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
         sub.set_defaults(command=command)
         return sub
 
-    run = add("run", "run the experiment of a configuration here", commands.run)
-    run.add_argument("config", metavar="CONFIG", help="a YAML file")
-    run.add_argument("overrides", metavar="key=value", nargs="*", help=KEYS)
-    run.add_argument("--run-dir", metavar="DIR", help="where the run lies (default: runs/NAME-DATE-TIME)")
-    run.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
-    run.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing is run")
-
-    resume = add("resume", "go on with a run from its last checkpoint", commands.resume)
-    resume.add_argument("run", metavar="RUN", help="a run directory")
-    resume.add_argument("overrides", metavar="key=value", nargs="*", help="keys that may change at a resume")
-    resume.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
-
-    fork = add("fork", "begin a new run at a step of another", commands.fork)
-    fork.add_argument("run", metavar="RUN", help="a run directory")
-    fork.add_argument("overrides", metavar="key=value", nargs="*", help=KEYS)
-    fork.add_argument("--step", type=int, metavar="S", help="where it begins (default: the last checkpoint)")
-    fork.add_argument("--run-dir", metavar="DIR", help="where the new run lies (default: runs/NAME-DATE-TIME)")
-    fork.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
-    for command in (run, resume, fork):
-        command.add_argument("--no-report", action="store_true", help="draw no report at the end")
-
-    probe = add("probe", "measure the surface around a run's snapshots, or train between two walkers", commands.probe)
-    probe.add_argument("run", metavar="RUN", help="a run directory")
-    probe.add_argument("kind", metavar="PROBE", help="|".join(PROBES))
-    probe.add_argument("overrides", metavar="key=value", nargs="*", help="keys of the probe; --key value is the same")
-    probe.add_argument(
-        "--steps", "--step", metavar="S,…", default="last", help="snapshots: last (default), all, or 0,100"
-    )
-    probe.add_argument(
-        "--between", metavar="NAME", nargs=2, help="midpoint: the walkers between which a new run begins"
-    )
-    probe.add_argument("--no-report", action="store_true", help="do not draw the report again")
-
-    report = add(
-        "report", "draw the pictures of a run into its report.html, or of several runs into one page", commands.report
-    )
-    report.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, or a quoted pattern of such")
-    report.add_argument("--out", metavar="FILE", help="the page (default: RUN/report.html; of several: compare.html)")
-
-    data = add("data", "list the data sets and where they lie, or fetch one", commands.data_list)
-    what = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    what.add_parser("list", help="which there are, and where").set_defaults(command=commands.data_list)
-    fetch = what.add_parser("fetch", help="download one into the cache")
-    fetch.add_argument("name", metavar="NAME", help="mnist, fashion_mnist or cifar10")
-    fetch.set_defaults(command=commands.data_fetch)
-
-    several = add("list", "show the runs in a folder, a line each", commands.list_runs)
-    several.add_argument("folder", metavar="DIR", nargs="?", default="runs", help="the folder (default: runs)")
-
-    compare = add("compare", "show several runs in one table", commands.compare)
-    compare.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, or a quoted pattern of such")
-    compare.add_argument("--by", metavar="KEY", help="one row per value of this key of the configuration")
-    compare.add_argument("--latex", action="store_true", help="as a LaTeX tabular, with rules of booktabs")
-
-    add("schema", "print the JSON schema of the configuration, for editors", commands.schema)
+    for group in GROUPS:
+        group.declare(add)
     return parser

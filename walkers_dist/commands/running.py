@@ -1,18 +1,39 @@
-"""What each command does. What needs torch is imported by the command that needs it, so that help is instant."""
+"""`walkers run`, `resume` and `fork`: an experiment, begun or gone on with, and the processes of it."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from walkers_dist.commands.declaring import Add, takes_overrides, takes_run
 from walkers_dist.config.errors import DONE, UserError
 
 if TYPE_CHECKING:
     from walkers_dist.roles.request import Request
+
+
+def declare(add: Add) -> None:
+    begin = add("run", "run the experiment of a configuration here", run)
+    begin.add_argument("config", metavar="CONFIG", help="a YAML file")
+    takes_overrides(begin)
+    begin.add_argument("--dry-run", action="store_true", help="check everything and print the plan; nothing is run")
+
+    go_on = add("resume", "go on with a run from its last checkpoint", resume)
+    takes_run(go_on)
+    takes_overrides(go_on, "keys that may change at a resume")
+
+    branch = add("fork", "begin a new run at a step of another", fork)
+    takes_run(branch)
+    takes_overrides(branch)
+    branch.add_argument("--step", type=int, metavar="S", help="where it begins (default: the last checkpoint)")
+
+    for parser in (begin, branch):
+        parser.add_argument("--run-dir", metavar="DIR", help="where the run lies (default: runs/NAME-DATE-TIME)")
+    for parser in (begin, go_on, branch):
+        parser.add_argument("--in-process", action="store_true", help="all walkers in this process, without a group")
+        parser.add_argument("--no-report", action="store_true", help="draw no report at the end")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,90 +110,4 @@ def analyst(path: str, number: str, analysts: str, gpu: str) -> int:
     from walkers_dist.roles.analyst import analyse
 
     analyse(path, int(number), int(analysts), gpu or None)
-    return DONE
-
-
-def probe(options: argparse.Namespace) -> int:
-    from walkers_dist.api import probing
-    from walkers_dist.api.opened import open_run
-
-    opened = open_run(options.run)
-    if options.kind == "midpoint":
-        return _midpoint(options)
-    if options.between:
-        raise UserError(f"--between {' '.join(options.between)}: belongs to midpoint alone")
-    kind = {"interpolate": "interpolation"}.get(options.kind, options.kind)
-    probing.probe(opened, kind, options.overrides, steps=probing.steps_named(options.steps), tell=print)
-    if options.no_report:
-        return DONE
-    from walkers_dist.report import write_report
-
-    print(write_report(opened))
-    return DONE
-
-
-def _midpoint(options: argparse.Namespace) -> int:
-    from walkers_dist.api.forking import midpoint
-    from walkers_dist.api.probing import steps_named
-
-    if not options.between:
-        raise UserError("--between: must name two points, as in --between w0 w1")
-    steps = steps_named(options.steps)
-    if len(steps) != 1 and steps != "last":
-        raise UserError(f"--steps {options.steps}: must be one step, or last")
-    step = None if isinstance(steps, str) else steps[0]
-    a, b = options.between
-    print(midpoint(options.run, a, b, step, options.overrides, report=not options.no_report).path)
-    return DONE
-
-
-def report(options: argparse.Namespace) -> int:
-    from walkers_dist.distributed import leash
-
-    if leash.VARIABLE in os.environ:
-        leash.wear()
-    from walkers_dist.api.opened import runs_of
-    from walkers_dist.report import write_comparison, write_report
-
-    runs, page = list(runs_of(options.runs)), Path(options.out) if options.out else None
-    if len(runs) == 1:
-        print(write_report(runs[0], page))
-    else:
-        print(write_comparison(runs, page or Path("compare.html")))
-    return DONE
-
-
-def data_list(options: argparse.Namespace) -> int:
-    from walkers_dist.api.datasets import table
-
-    print(table())
-    return DONE
-
-
-def data_fetch(options: argparse.Namespace) -> int:
-    from walkers_dist.api.datasets import fetch
-
-    print(fetch(options.name))
-    return DONE
-
-
-def list_runs(options: argparse.Namespace) -> int:
-    from walkers_dist.api import listing
-
-    print(listing.table(listing.list_runs(options.folder)) or f"{options.folder}: holds no run")
-    return DONE
-
-
-def compare(options: argparse.Namespace) -> int:
-    from walkers_dist.api.comparing import shown
-    from walkers_dist.api.opened import runs_of
-
-    print(shown(runs_of(options.runs).compare(options.by), options.latex))
-    return DONE
-
-
-def schema(options: argparse.Namespace) -> int:
-    from walkers_dist.config import json_schema
-
-    print(json.dumps(json_schema.schema(), indent=2))
     return DONE
