@@ -11,19 +11,23 @@ from typing import Any
 import pandas as pd
 
 from walkers_dist.api.opened import Run
+from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import NetworkConfig
 from walkers_dist.report.apart import apart
 from walkers_dist.report.averages import averages
 from walkers_dist.report.changes import marks
+from walkers_dist.report.curvature import CONTENTS as CURVATURE
+from walkers_dist.report.curvature import curvature_sections
 from walkers_dist.report.document import check_place, contents, document, write
 from walkers_dist.report.facts import METRICS, Best, Final, best, final
 from walkers_dist.report.figure import style
 from walkers_dist.report.html import absent, bars, escape, exact, section, table, tree
 from walkers_dist.report.interpolations import interpolations
+from walkers_dist.report.overlaps import is_overlap
 from walkers_dist.report.planes import planes
 from walkers_dist.report.progress import progress
 from walkers_dist.report.sharpness import sharpness
-from walkers_dist.report.spectrum import edges, histograms
+from walkers_dist.report.stability import stability_limit
 from walkers_dist.report.walks import walks
 
 CONTENTS = {
@@ -34,8 +38,7 @@ CONTENTS = {
     "walks": "Random walks",
     "sharpness": "Sharpness",
     "averages": "Averages",
-    "edges": "Edges",
-    "spectrum": "Spectrum",
+    **CURVATURE,
     "time": "Time",
     "events": "Events",
     "plan": "Plan",
@@ -54,7 +57,7 @@ def write_report(run: Run, page: Path | None = None) -> Path:
     page = page or run.path / "report.html"
     check_place(page)
     started = time.perf_counter()
-    results, events, eigenvalues = run.results, run.events, run.eigenvalues
+    results, events = run.results, run.events
     changes, info = marks(events), run.info
     loss = run.config.landscape.loss if isinstance(run.config.landscape, NetworkConfig) else None
     with style():
@@ -66,14 +69,31 @@ def write_report(run: Run, page: Path | None = None) -> Path:
             walks(run.explorations, changes),
             sharpness(run.sharpness, changes),
             averages(run.averages, results, changes),
-            edges(eigenvalues, changes),
-            histograms(eigenvalues),
+            *curvature_sections(
+                run.eigenvalues,
+                run.density,
+                run.curvature,
+                stability_limit(results, run.config.dynamics, events),
+                changes,
+                _size(run),
+            ),
         ]
     timings = {"report": time.perf_counter() - started, **(info.get("timings") or {})}
     body += [_time(timings), _events(events), _plan(info), _configuration(run.directory.config)]
     text = "\n".join(part for part in body if part)
     head = _head(run, info, results, contents(text, CONTENTS))
     return write(page, document(run.config.name, f"{head}\n{text}"))
+
+
+def _size(run: Run) -> int | None:
+    """The number of parameters, where the pictures of curvature ask for it: of overlaps, without a full spectrum."""
+    overlapping = run.curvature["quantity"].map(is_overlap).any()
+    if not overlapping or (run.eigenvalues["side"] == "full").any():
+        return None
+    try:
+        return run.snapshot(run.steps[-1], run.config.walker_names[0]).numel()
+    except (UserError, IndexError):  # snapshots may have been thrown away
+        return None
 
 
 def _head(run: Run, info: Mapping[str, Any], results: pd.DataFrame, nav: str) -> str:

@@ -1,4 +1,4 @@
-"""Curvature in pictures: the outermost eigenvalues over steps, and all eigenvalues with their outliers."""
+"""Every eigenvalue of a point in one histogram, the outliers marked."""
 
 from __future__ import annotations
 
@@ -7,55 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 
-from walkers_dist.report.changes import Mark
 from walkers_dist.report.figure import HUES, INK, chart, log_axis, number, to_svg
 from walkers_dist.report.html import Picture, absent, escape, grid, section
-from walkers_dist.report.lines import Look, legend, line_chart, listed, looks
-from walkers_dist.report.series import Array, curves
+from walkers_dist.report.points import UNIT, Point, chosen, latest, left_out
+from walkers_dist.report.series import Array
 
-UNIT = "eigenvalue (loss / parameter²)"
-SIDES = {"top": "Largest", "bottom": "Smallest"}
 HISTOGRAMS = 4
 BINS = 90
 OUTLIERS = 12
 FLOOR = 0.7
 """Where bars stand on the axis of counts, so that a single eigenvalue is seen; below it are the ticks of outliers."""
-NAMES = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix", "residual": "residual"}
-
-
-def edges(eigenvalues: pd.DataFrame, changes: list[Mark]) -> str:
-    """Top and bottom eigenvalues over steps; rank 1 is the strongest line."""
-    pictures: list[Picture] = []
-    for (matrix, side), rows in eigenvalues.groupby(["matrix", "side"], sort=False):
-        if side not in SIDES:
-            continue
-        names, ranks = list(dict.fromkeys(rows["walker"])), int(rows["rank"].max())
-        known = looks(names)
-        shown = curves(rows.assign(line=rows["walker"] + " #" + rows["rank"].astype(str)), "line", "eigenvalue")
-        if not any(curve.measured for curve in shown):
-            continue
-        styles = []
-        for curve in shown:
-            who, rank = curve.name.split(" #")
-            fade = 1 - 0.7 * (int(rank) - 1) / max(ranks - 1, 1)
-            styles.append(Look(known[who].color, 1.9 if rank == "1" else 1.2, fade * known[who].alpha, known[who].dash))
-        low = min(float(np.nanmin(curve.y)) for curve in shown if curve.measured)
-        pictures.append(
-            line_chart(
-                f"edge-{len(pictures)}",
-                f"{SIDES[str(side)]} eigenvalues of the {NAMES.get(str(matrix), matrix)}",
-                UNIT,
-                shown,
-                styles,
-                scale="log" if low > 0 else "linear",
-                caption=f"The {ranks} {SIDES[str(side)].lower()} of each point; the outermost is the strongest line.",
-                changes=changes,
-                entries=legend(names),
-                alike=False,
-            )
-        )
-    body = grid(pictures) or absent("No outer eigenvalue was computed.")
-    return section("edges", "Edges of the spectrum", body)
 
 
 def histograms(eigenvalues: pd.DataFrame) -> str:
@@ -63,16 +24,10 @@ def histograms(eigenvalues: pd.DataFrame) -> str:
     full = eigenvalues[(eigenvalues["side"] == "full") & np.isfinite(eigenvalues["eigenvalue"])]
     if full.empty:
         return section("spectrum", "Full spectrum", absent("No full spectrum was computed."))
-    points = ["matrix", "walker"]
-    latest = full[full["step"] == full.groupby(points)["step"].transform("max")]
-    groups = list(latest.groupby([*points, "step"], sort=False)["eigenvalue"])
-    pictures = [
-        _histogram(f"spectrum-{index}", str(matrix), str(walker), int(step), values.to_numpy())
-        for index, ((matrix, walker, step), values) in enumerate(groups[:HISTOGRAMS])
-    ]
-    rest = [f"{walker} ({matrix})" for (matrix, walker, _), _ in groups[HISTOGRAMS:]]
-    note = absent(f"Also in eigenvalues.csv: {listed(rest)}.") if rest else ""
-    return section("spectrum", "Full spectrum", grid(pictures), note)
+    points = latest(full)
+    drawn = chosen(points, HISTOGRAMS)
+    pictures = [_histogram(f"spectrum-{index}", point) for index, point in enumerate(drawn)]
+    return section("spectrum", "Full spectrum", grid(pictures), left_out(points, drawn, "eigenvalues"))
 
 
 def knee(values: Array) -> float:
@@ -83,7 +38,8 @@ def knee(values: Array) -> float:
     return 10.0 ** max(exponent, math.ceil(math.log10(float(size.max()))) - 6)
 
 
-def _histogram(name: str, matrix: str, walker: str, step: int, values: Array) -> Picture:
+def _histogram(name: str, point: Point) -> Picture:
+    values = point.rows["eigenvalue"].to_numpy(dtype=np.float64)
     around = knee(values)
 
     def bend(value: Array | float) -> Array:
@@ -112,9 +68,8 @@ def _histogram(name: str, matrix: str, walker: str, step: int, values: Array) ->
 
     below = int((values < 0).sum())
     words = (
-        f"{len(values):,} eigenvalues at step {step:,}: largest {number(values.max())}, "
+        f"{len(values):,} eigenvalues at step {point.step:,}: largest {number(values.max())}, "
         f"smallest {number(values.min())}, "
         f"{below:,} below 0. Ticks: the {len(outer)} farthest from 0. Counts are logarithmic."
     )
-    title = f"{NAMES.get(matrix, matrix)} of {walker} at step {step:,}"
-    return Picture(title, to_svg(figure, name, escape(words)), words)
+    return Picture(point.title, to_svg(figure, name, escape(f"{point.title}. {words}")), words)
