@@ -1,15 +1,14 @@
-"""Both ends of a spectrum: ten largest and five smallest eigenvalues of the default network, against scipy's solver."""
+"""Both ends of a spectrum: ten largest and five smallest eigenvalues of the default network, and how others fare."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from blocks import Blocks
-from scipy.sparse.linalg import eigsh
-from torch import Tensor
-from torch.nn import functional as F
+from peers import Found, Task, Way, by_eigsh, ways
+from torch import Tensor, nn
 
 from walkers_dist import curvature
 from walkers_dist.config.load import parse
@@ -20,44 +19,58 @@ from walkers_dist.landscape.network import Network
 TOP, BOTTOM, TOL = 10, 5, 1e-4
 STEPS = 30, 100, 300
 """of SGD before: the longer it is trained, the closer are the lowest eigenvalues, and the more products all need."""
-PAIRS = 3
+PAIRS = 5
+MLP = {"model": {"name": "mlp", "hidden": [100, 100]}}
+DATA = {"fashion_mnist": {"train_size": 1000}, "made_up:load": {}}
+"""Pixels, and random numbers with labels that can be learnt by heart."""
 
 
 def extremes() -> Iterator[str]:
-    """784-100-100-10, 1,000 random inputs, float32, tol 1e-4: scipy / ours (at most 130 products, barely trained)."""
-    for steps in STEPS:
-        yield from _at(steps)
+    """784-100-100-10, 1,000 inputs, float32, tol 1e-4: others / ours (at least 3, at most 130 products)."""
+    for data in DATA:
+        for steps in STEPS:
+            yield from _at(data, steps)
 
 
-def _at(steps: int) -> Iterator[str]:
-    landscape, theta = trained(steps)
-    truth = curvature.extremes(_double(landscape, theta), TOP, BOTTOM, tol=1e-9).eigenvalues
+def _at(data: str, steps: int) -> Iterator[str]:
+    landscape, theta = trained(data, steps)
+    double = curvature.hessian(_built(data, torch.float64), theta.double())
+    truth = curvature.extremes(double, TOP, BOTTOM, tol=1e-9).eigenvalues
+    net = landscape.module(theta).requires_grad_(True)
+    x, y = landscape.inputs["train"], landscape.targets["train"].argmax(1)
+    task = Task(net, x, y, TOP, BOTTOM, TOL, basis=60, steps=120)
     H = curvature.hessian(landscape, theta)
-    rebuilt = Operator(lambda V: _rebuilt(landscape, theta, V), H.size, H.dtype, H.device)
-    ways: dict[str, Callable[[], tuple[Tensor, int]]] = {
-        "eigsh, both ends at once, basis 60, our products": lambda: _eigsh(H),
-        "eigsh, both ends at once, basis 60, double backward rebuilt": lambda: _eigsh(rebuilt),
+    ours = {
+        "ours": lambda: _ours(curvature.hessian(landscape, theta)),
+        "ours, generic module": lambda: _ours(curvature.hessian(net, nn.CrossEntropyLoss(), (x, y))),
+        "eigsh, our products": by_eigsh(task, lambda v: H(v[None])[0]),
     }
-    blocks = {name: Blocks() for name in ways}
-    yield f"after {steps} steps, training loss {float(landscape.loss(theta[None])):.3g}"
-    for _ in range(PAIRS):
-        for name, way in ways.items():
-            found, ours, products = _timed(lambda: _ours(H))
-            yield f"ours: {products} products, {ours:.2f} s, largest error {_error(found, truth):.1e} of the largest"
-            other, seconds, count = _timed(way)
-            blocks[name].add(ours, seconds)
-            yield f"  {name}: {count} products, {seconds:.2f} s, error {_error(other, truth):.1e}"
-    for name, measured in blocks.items():
-        yield f"{name} / ours: {measured.faster()}"
+    yield f"{data} after {steps} steps, training loss {float(landscape.loss(theta[None])):.3g}"
+    yield from compared(ours, task, truth, PAIRS)
 
 
-CONFIG = {"data": {"name": "made_up:load"}, "model": {"name": "mlp", "hidden": [100, 100]}}
+def compared(ours: Mapping[str, Way], task: Task, truth: Tensor, rounds: int) -> Iterator[str]:
+    """All ways in turn, in CPU seconds; ratios to the first of ours, and to the generic module if there is one."""
+    every = {**ours, **ways(task)}
+    seconds: dict[str, list[float]] = {name: [] for name in every}
+    for turn in range(rounds):
+        for name, way in every.items():
+            began = time.process_time()
+            found = way()
+            seconds[name].append(time.process_time() - began)
+            if turn == 0:
+                error = float((found.eigenvalues.double() - truth).abs().max() / truth.abs().max())
+                yield f"  {name}: {found.products} products, {seconds[name][0]:.2f} s, error {error:.1e} of the largest"
+    for base in [name for name in ours if name.startswith("ours")]:
+        for name in every:
+            if name != base:
+                blocks = Blocks(seconds[base], seconds[name])
+                yield f"  {name} / {base}: {blocks.faster()}"
 
 
-def trained(steps: int) -> tuple[Network, Tensor]:
+def trained(data: str, steps: int) -> tuple[Network, Tensor]:
     """The network and its parameters after steps of 100 samples."""
-    landscape = build(parse({"landscape": CONFIG}, "w2").landscape, seed=0, dtype=torch.float32)
-    assert isinstance(landscape, Network)
+    landscape = _built(data, torch.float32)
     theta = landscape.start("w0")[None]
     gradient = landscape.minibatches(["w0"], 100)
     for t in range(steps):
@@ -65,46 +78,21 @@ def trained(steps: int) -> tuple[Network, Tensor]:
     return landscape, theta[0]
 
 
-def _double(landscape: Network, theta: Tensor) -> Operator:
-    double = build(parse({"landscape": CONFIG}, "w2").landscape, seed=0, dtype=torch.float64)
-    return curvature.hessian(double, theta.double())
+def fashion() -> tuple[Tensor, Tensor]:
+    """1,000 pictures of Fashion-MNIST [1000, 784], and their classes."""
+    landscape = _built("fashion_mnist", torch.float32)
+    return landscape.inputs["train"].flatten(1), landscape.targets["train"].argmax(1)
 
 
-def _rebuilt(landscape: Network, theta: Tensor, V: Tensor) -> Tensor:
-    """A product as a person writes it: the graph made anew each time."""
-    net = landscape.module(theta).requires_grad_(True)
-    parameters = list(net.parameters())
-    loss = F.cross_entropy(net(landscape.inputs["train"]), landscape.targets["train"].argmax(1))
-    g = torch.cat([part.flatten() for part in torch.autograd.grad(loss, parameters, create_graph=True)])
-    rows = [torch.cat([p.flatten() for p in torch.autograd.grad(g @ v, parameters, retain_graph=True)]) for v in V]
-    return torch.stack(rows)
+def _built(data: str, dtype: torch.dtype) -> Network:
+    config = parse({"landscape": {"data": {"name": data, **DATA[data]}, **MLP}}, "w2").landscape
+    landscape = build(config, seed=0, dtype=dtype)
+    assert isinstance(landscape, Network)
+    return landscape
 
 
-def _ours(H: Operator) -> tuple[Tensor, int]:
+def _ours(H: Operator) -> Found:
     told: list[int] = []
     found = curvature.extremes(H, TOP, BOTTOM, tol=TOL, progress=lambda products, *_: told.append(products))
     assert found.all_converged
-    return found.eigenvalues, told[-1]
-
-
-def _eigsh(H: Operator) -> tuple[Tensor, int]:
-    counted = 0
-
-    def product(V: Tensor) -> Tensor:
-        nonlocal counted
-        counted += len(V)
-        return H(V)
-
-    operator = Operator(product, H.size, H.dtype, H.device).linear_operator()
-    values = torch.from_numpy(eigsh(operator, 2 * TOP, which="BE", ncv=60, tol=TOL, return_eigenvectors=False)).sort()
-    return torch.cat([values.values[:BOTTOM], values.values[-TOP:]]), counted
-
-
-def _timed(way: Callable[[], tuple[Tensor, int]]) -> tuple[Tensor, float, int]:
-    began = time.perf_counter()
-    found, products = way()
-    return found, time.perf_counter() - began, products
-
-
-def _error(found: Tensor, truth: Tensor) -> float:
-    return float((found.double() - truth).abs().max() / truth.abs().max())
+    return Found(found.eigenvalues, told[-1])

@@ -16,12 +16,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import analysis
 import commands
+import control
 import curvature
 import density
 import exchange
 import extremes
 import memory
 import probes
+import shared
 import spectrum
 import steps
 import torch
@@ -35,6 +37,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "spectrum": spectrum.spectrum,
     "extremes": extremes.extremes,
     "density": density.density,
+    "shared": shared.shared,
+    "control": control.control,
     "commands": commands.help_and_mistake,
     "quickstart": commands.quickstart,
     "memory": memory.copies,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.curvature import Operator
-from walkers_dist.curvature.lanczos import Lanczos
-from walkers_dist.curvature.search import DOUBT, excluded
+from walkers_dist.curvature.lanczos import GAP, LEFT, Lanczos, runs
+from walkers_dist.curvature.search import DOUBT, EVERY, excluded, to_go
 
 P = 120
 
@@ -120,6 +120,29 @@ def test_not_finite() -> None:
     A[3, 3] = torch.inf
     with pytest.raises(UserError, match="not finite"):
         begun(A).step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_a_vector_keeps_of_the_others(dtype: torch.dtype) -> None:
+    """Outliers that have long converged come back at every step, and are taken off; the rest is rounding."""
+    d = torch.cat([torch.rand(1500, generator=torch.Generator().manual_seed(4)), torch.linspace(10, 90, 20)])
+    L = begun(torch.diag(d.to(dtype)), basis=80)
+    for _ in range(80):
+        L.step()
+    Q = L.Q.double()
+    assert float((Q @ Q.T - torch.eye(L.n)).abs().max()) <= 10 * LEFT * L.eps
+    w = torch.randn(len(d), dtype=dtype, generator=torch.Generator().manual_seed(5))
+    h = L._take_off(w, float(w.norm()))
+    assert float(h.norm()) > 0 and float((L.Q @ w).abs().max()) <= 2 * LEFT * L.eps * float(w.norm())
+
+
+def test_rows_as_slices() -> None:
+    assert runs([]) == [] and runs([3]) == [slice(3, 4)]
+    assert runs([0, 1, 1 + GAP, 2 + 2 * GAP]) == [slice(0, 2 + GAP), slice(2 + 2 * GAP, 3 + 2 * GAP)]
+
+
+def test_the_next_test_is_soon_where_little_is_missing() -> None:
+    assert [to_go(excess) for excess in (0.5, 1.5, 10, 1e2, 1e9, math.inf)] == [1, 1, 5, 9, EVERY, EVERY]
 
 
 # ---- the check for missed copies ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ FEWER = {
     "plane": ["probes.plane.grid=5"],
     "default": ["probes.interpolation.points=4"],
     "random_walk": ["probes.walk.walks=2"],
+    "width": ["curvature.bottom=1"],
 }
 
 

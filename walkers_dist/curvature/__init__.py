@@ -3,9 +3,11 @@
 from walkers_dist.curvature.counts import Counts, counts
 from walkers_dist.curvature.density import Density, density
 from walkers_dist.curvature.extremes import Extremes, extremes
-from walkers_dist.curvature.full import Spectrum, spectrum
+from walkers_dist.curvature.full import Spectrum, help_with, spectrum
 from walkers_dist.curvature.moments import Figure, diagonal, effective_rank, frobenius, trace
 from walkers_dist.curvature.operators import Operator, gauss_newton, gradient_covariance, hessian, residual
+from walkers_dist.curvature.overlaps import overlap
+from walkers_dist.curvature.shared import lead
 
 __all__ = [
     "Counts",
@@ -22,7 +24,10 @@ __all__ = [
     "frobenius",
     "gauss_newton",
     "gradient_covariance",
+    "help_with",
     "hessian",
+    "lead",
+    "overlap",
     "residual",
     "spectrum",
     "trace",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.landscape.twice import differentiated
 
 
 @contextmanager
@@ -46,29 +45,11 @@ def evaluated(network: nn.Module, device: torch.device) -> Iterator[None]:
 def named(network: nn.Module) -> Iterator[None]:
     """Turn torch's errors about what cannot be differentiated twice into a UserError that names it."""
     try:
-        yield
+        with differentiated():
+            yield
     except RuntimeError as error:
-        said = str(error)
-        if missing := re.search(r"derivative (?:for|of) '?([\w:.]+)'? is not implemented", said):
-            raise UserError(f"the loss is not twice differentiable: {missing[1]} has no second derivative") from error
-        if "modified by an inplace operation" in said:
+        if "modified by an inplace operation" in str(error):
             paths = [path for path, module in network.named_modules() if getattr(module, "inplace", False)]
             what = f"module {paths[0]} works" if len(paths) == 1 else f"modules {', '.join(paths) or 'of it'} work"
             raise UserError(f"the loss cannot be differentiated: {what} in place on what others need") from error
         raise
-
-
-def refuse_once_differentiable(value: Tensor) -> None:
-    """Raise UserError naming a custom function marked `once_differentiable`, which autograd may take for a constant."""
-    ahead, seen = [value.grad_fn], set()
-    while ahead:
-        if (node := ahead.pop()) is None or node in seen:
-            continue
-        seen.add(node)
-        made_by = getattr(node, "_forward_cls", None)
-        if isinstance(node, BackwardCFunction) and hasattr(made_by.backward, "__wrapped__"):
-            raise UserError(
-                f"the loss is not twice differentiable: {made_by.__name__} is a custom function marked "
-                "once_differentiable"
-            )
-        ahead += [following for following, _ in node.next_functions]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,11 +14,16 @@ from walkers_dist.config.errors import UserError
 from walkers_dist.curvature.compression import compress, eigenvalue_left_out
 from walkers_dist.curvature.dense import Assembled
 from walkers_dist.curvature.operators import Operator
+from walkers_dist.curvature.rows import Kept
+from walkers_dist.curvature.shared import Shared
+from walkers_dist.curvature.state import digest
 from walkers_dist.landscape.memory import free_memory
 from walkers_dist.landscape.mlp_dense import MLPDense
 
 CHUNK = {"cpu": 32, "cuda": 256}
 """Products at once: larger batches fall out of the cache of a CPU."""
+GROUP = 4
+"""Rows are shared in groups of so many, which a landscape multiplies together on a CPU: so the bits stay the same."""
 TILE = 512
 """Rows and columns that are symmetrised at once."""
 LARGEST_WITH_VECTORS = 32_766
@@ -37,13 +43,23 @@ class Spectrum:
     vectors: Tensor | None = None
 
 
-def spectrum(H: Operator, vectors: bool = False, yes: bool = False, progress: Progress | None = None) -> Spectrum:
+def spectrum(
+    H: Operator,
+    vectors: bool = False,
+    yes: bool = False,
+    progress: Progress | None = None,
+    state: str | Path | None = None,
+) -> Spectrum:
     """All eigenvalues of H in its own dtype: P^3 operations, after the assembly of H or P products.
 
-    An assembled matrix of a perceptron is compressed where its inputs allow it, unless vectors are asked.
+    An assembled matrix of a perceptron is compressed where its inputs allow it, unless vectors are asked. It is quickly
+    made; rows by products are kept in the folder `state` until the matrix is whole: killed, it goes on from there and
+    gives the same bits, and other processes may `help_with` it.
     UserError if an entry of H is not finite, if it does not fit into free memory (`yes` tries it all the same), or if
     vectors are asked of a matrix that LAPACK cannot give.
     """
+    if isinstance(H, Shared) and H.whole().dense:
+        H = H.whole()
     if vectors and H.size > LARGEST_WITH_VECTORS:
         raise UserError(
             f"all eigenvectors of {H.size} parameters: at most {LARGEST_WITH_VECTORS} are possible; "
@@ -60,28 +76,59 @@ def spectrum(H: Operator, vectors: bool = False, yes: bool = False, progress: Pr
             return Spectrum(torch.cat([values, left_out]).sort().values)
     if not yes:
         _refuse_too_large(H, H.size, vectors)
-    return Spectrum(*_solve(matrix(H, progress), vectors))
+    return Spectrum(*_solve(matrix(H, progress, state), vectors))
 
 
-def matrix(H: Operator, progress: Progress | None = None) -> Tensor:
+def matrix(H: Operator, progress: Progress | None = None, state: str | Path | None = None) -> Tensor:
     """H as a matrix [P, P], symmetric; UserError if an entry is not finite.
 
     Assembled where H knows how; else (A + A') / 2 with the rows of A being the products of unit vectors. The check is
-    here because an eigensolver returns finite numbers for a matrix with nan in it.
+    here because an eigensolver returns finite numbers for a matrix with nan in it. For `state` see `spectrum`.
     """
     if H.dense is not None:
         A = _finite(H.dense())
         _tell(progress, H.size, H.size)
         return A
     A = torch.empty(H.size, H.size, dtype=H.dtype, device=H.device)
-    chunk = CHUNK.get(H.device.type, 32)
-    for start in range(0, H.size, chunk):
-        rows = A[start : start + chunk]
-        units = torch.zeros_like(rows)
-        units.diagonal(start).fill_(1)
-        rows.copy_(H(units))
-        _tell(progress, start + len(rows), H.size)
+    if state is None:
+        _fill(H, A, 0, 0, progress)
+    else:
+        kept = _kept(H, Path(state))
+        kept.begin()
+        kept.gather(A, lambda rows, first, done: _fill(H, rows, first, done, progress))
+        kept.remove()
     return _symmetrised(_finite(A))
+
+
+def help_with(H: Operator, state: str | Path) -> int:
+    """Make rows of H for another process, whose `spectrum(H, state=…)` gathers them in this folder: those that nobody
+    makes yet, until none is left. Returns how many blocks of them; 0 where no spectrum of H, bit for bit, waits.
+    """
+    if not Kept.waits(Path(state)):
+        return 0
+    like = torch.empty(0, dtype=H.dtype, device=H.device)
+    return _kept(H, Path(state)).help(like, lambda rows, first, done: _fill(H, rows, first, done, None))
+
+
+def _kept(H: Operator, folder: Path) -> Kept:
+    """Which matrix it is one product says; not that on shares of the data, whose bits depend on the ranks."""
+    v = torch.randn(1, H.size, generator=torch.Generator().manual_seed(0), dtype=H.dtype).to(H.device)
+    seen = H.apart(v, 1) if isinstance(H, Shared) else H(v)
+    return Kept(folder, digest({"seen": seen}), H.size)
+
+
+def _fill(H: Operator, A: Tensor, first: int, done: int, progress: Progress | None) -> None:
+    """Fill `A: [n, P]` with the rows from `first` on of H, of which `done` are there: of `Shared` by all ranks."""
+    chunk, ranks = CHUNK.get(H.device.type, 32), 1
+    if isinstance(H, Shared):
+        ranks = H.ranks
+        chunk = min(chunk, GROUP * -(-len(A) // (GROUP * ranks)))
+    for start in range(0, len(A), chunk * ranks):
+        rows = A[start : start + chunk * ranks]
+        units = torch.zeros_like(rows)
+        units.diagonal(first + start).fill_(1)
+        rows.copy_(H.apart(units, chunk) if isinstance(H, Shared) else H(units))
+        _tell(progress, done + start + len(rows), H.size)
 
 
 def refuse_too_large(

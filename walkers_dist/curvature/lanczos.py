@@ -23,6 +23,10 @@ SECOND_PASS = math.sqrt(0.5)
 """A vector that Gram-Schmidt makes shorter than this part of itself is orthogonalised again."""
 BREAKDOWN = 10
 """times the rounding error of H: a vector as short as that is noise, and the space found so far is invariant."""
+LEFT = 4
+"""times the precision: what a vector may keep of another after Gram-Schmidt."""
+GAP = 8
+"""Rows that are taken along rather than begin another slice."""
 COLUMNS_AT_ONCE = 4096
 """of the basis that a restart turns in place."""
 
@@ -77,9 +81,7 @@ class Lanczos:
         T[j, j] = alpha
         before = float(w.norm())
         for _ in range(3):
-            h = Q @ w
-            w.addmv_(Q.T, h, alpha=-1)
-            h = h.double().cpu()
+            h = self._take_off(w, before)
             T[j, j] += h[j]
             T[: self.waiting, j] += h[: self.waiting]
             beta = float(w.norm())
@@ -93,6 +95,19 @@ class Lanczos:
             self.n += 1
         else:
             self._append_random()
+
+    def _take_off(self, w: Tensor, length: float) -> Tensor:
+        """Make `w: [P]` of this length orthogonal to all rows: the parts h [n] that it had along them, and has no more.
+
+        What is rounding error already is left: the rows that need it are few, those that span what has converged.
+        """
+        h = self.Q[: self.n] @ w
+        parts = h.double().cpu()
+        needed = parts.abs() > LEFT * self.eps * length
+        for rows in runs(needed.nonzero()[:, 0].tolist()):
+            w.addmv_(self.Q[rows].T, h[rows], alpha=-1)
+            needed[rows] = True
+        return parts * needed
 
     @property
     def _noise(self) -> float:
@@ -149,3 +164,14 @@ class Lanczos:
         self.T[self.done, self.done] = theta.diag()
         for row, coupling in zip([*range(first), self.n - 1], left, strict=True):
             self.T[row, self.done] = self.T[self.done, row] = coupling
+
+
+def runs(rows: list[int]) -> list[slice]:
+    """The ascending `rows` as slices, over gaps of less than `GAP`."""
+    found: list[slice] = []
+    for row in rows:
+        if found and row - found[-1].stop < GAP:
+            found[-1] = slice(found[-1].start, row + 1)
+        else:
+            found.append(slice(row, row + 1))
+    return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 Loss = Callable[..., Tensor]
+Share = tuple[int, int]
 
 
 class Chunks(TypedDict, total=False):
@@ -33,12 +34,14 @@ class Chunks(TypedDict, total=False):
 
     `denominator`: what divides a loss of your own: "samples" (a mean over the leading dimension), "sum" or a function
     of the targets; torch's losses have theirs. `chunk`: samples evaluated at a time. `products`: how many will be asked
-    for, about; a hint that decides what is prepared.
+    for, about; a hint that decides what is prepared. `share`: (i, n) for what share i of n of the samples adds to the
+    matrix, of a landscape too (see `shared`).
     """
 
     denominator: Denominator
     chunk: int
     products: int
+    share: Share
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Operator:
     blocks: Mapping[str, slice] | None = None
 
     def __call__(self, V: Tensor) -> Tensor:
+        if V.ndim != 2 or V.shape[1] != self.size:
+            raise UserError(f"directions of shape {list(V.shape)}: must be rows [C, {self.size}]")
         return self.product(V)
 
     def block(self, name: str) -> Operator:
@@ -111,7 +116,7 @@ def hessian(model: Landscape | nn.Module, at: Tensor | Loss, data: object = None
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.hessian())
-    theta = _point(model, cast(Tensor, at), data, chunks)
+    model, theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, model.hvp_at, assembled(model, theta, "hessian"))
 
 
@@ -122,7 +127,7 @@ def gauss_newton(
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.gauss_newton())
-    theta = _point(model, cast(Tensor, at), data, chunks)
+    model, theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, model.gauss_newton_at, assembled(model, theta, "gauss_newton"))
 
 
@@ -134,7 +139,7 @@ def residual(
         objective = Objective(model, cast(Loss, at), data, **chunks)
         H, G = objective.hessian(), objective.gauss_newton()
         return _of(objective, lambda V: H(V).sub_(G(V)))
-    theta = _point(model, cast(Tensor, at), data, chunks)
+    model, theta = _point(model, cast(Tensor, at), data, chunks)
 
     def prepared(point: Tensor) -> Callable[[Tensor], Tensor]:
         H, G = model.hvp_at(point), model.gauss_newton_at(point)
@@ -159,7 +164,7 @@ def gradient_covariance(
     if isinstance(model, nn.Module):
         objective = Objective(model, cast(Loss, at), data, **chunks)
         return _of(objective, objective.covariance(centered))
-    theta = _point(model, cast(Tensor, at), data, chunks)
+    model, theta = _point(model, cast(Tensor, at), data, chunks)
     return _at(model, theta, lambda point: model.covariance_at(point, centered=centered), None)
 
 
@@ -178,15 +183,19 @@ def _at(
     return Operator(prepare(theta), landscape.size, landscape.dtype, landscape.device, dense, landscape.blocks)
 
 
-def _point(landscape: Landscape, theta: Tensor, data: object, chunks: Chunks) -> Tensor:
+def _point(landscape: Landscape, theta: Tensor, data: object, chunks: Chunks) -> tuple[Landscape, Tensor]:
     if not isinstance(landscape, Landscape):
         raise UserError(f"a {type(landscape).__name__} has no curvature: pass a Landscape or a torch.nn.Module")
+    share = chunks.pop("share", (0, 1))
     if given := ["data"] * (data is not None) + list(chunks):
         raise UserError(f"{given[0]}: only for a torch module; a landscape has its data, and takes its own chunks")
     if not isinstance(theta, Tensor) or theta.shape != (landscape.size,):
         has = f"has shape {list(theta.shape)}" if isinstance(theta, Tensor) else f"is a {type(theta).__name__}"
         raise UserError(f"theta {has}: a point of this landscape is [{landscape.size}]")
-    return theta.detach().to(landscape.device, landscape.dtype)
+    if not theta.is_floating_point():
+        raise UserError(f"theta is {theta.dtype}: a point has real numbers, torch.float32 or torch.float64")
+    theta = theta.detach().to(landscape.device, landscape.dtype)
+    return (landscape if share == (0, 1) else landscape.share(*share)), theta
 
 
 def _refuse_point(landscape: Landscape, theta: Tensor) -> Tensor:

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from walkers_dist.curvature.lanczos import Lanczos
 
-EVERY = 10
-"""Steps from one test for convergence to the next."""
+EVERY, PER_DECADE = 10, 4
+"""Steps from one test for convergence to the next: at most, and for each factor of ten that a residual is too large."""
 FLOOR = 1e-3
 """A residual is measured against |eigenvalue|, at least this part of the largest: relative to 0 none is small."""
 DOUBT = 1e-3
 CHECK, CHECK_SHARE = 10, 0.1
 """Steps that a check may take, and the part of all products so far, if that is more."""
+TINY = torch.finfo(torch.float64).tiny
 LIMIT = 40
 """times the basis: no more products than that."""
 
@@ -48,6 +49,7 @@ class Search:
     def __init__(self, lanczos: Lanczos, top: int, bottom: int, tol: float) -> None:
         self.lanczos, self.top, self.bottom, self.tol = lanczos, top, bottom, tol
         self.check: Check | None = None
+        self.due = EVERY  # products made when the next test is
         self.found = False
 
     def run(self, each: Callable[[int], None] = lambda converged: None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -60,9 +62,11 @@ class Search:
             L.step()
             if self.check is not None:
                 self._look()
-            elif L.products % EVERY == 0 and L.n - 1 - L.waiting >= wanted:
+            elif L.products >= self.due and L.n - 1 - L.waiting >= wanted:
                 theta, S, left = L.ritz()
-                converged = int(self._converged(theta, left)[self._wanted(theta)].sum())
+                excess = (left.norm(dim=0) / self._allowed(theta).clamp(min=TINY))[self._wanted(theta)]
+                converged = int((excess <= 1).sum())
+                self.due = L.products + to_go(float(excess.max()))
                 if converged == wanted:
                     self._begin_check()
                 elif L.waiting:
@@ -133,8 +137,13 @@ class Search:
         slack = self._allowed(theta)[wanted].clamp(min=10 * L.eps * float(theta.abs().max()))
         changed = bool(((theta[wanted] - check.values).abs() > slack).any())
         if changed or over:
-            self.check = None
+            self.check, self.due = None, L.products + 1
             self.found = not changed and bool(self._converged(theta, left)[wanted].all())
+
+
+def to_go(excess: float) -> int:
+    """Steps to the next test, where the worst residual is `excess` times too large."""
+    return 1 + int(min(EVERY - 1, PER_DECADE * math.log10(max(excess, 1))))
 
 
 def excluded(gap: Tensor, beta: Tensor, P: int) -> bool:

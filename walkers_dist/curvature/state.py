@@ -47,10 +47,11 @@ class SearchState:
             tensors["check"] = check.values
         said = {
             "key": self.key,
-            "sha256": _digest(tensors),
+            "sha256": digest(tensors),
             "waiting": L.waiting,
             "products": L.products,
             "scale": L.scale,
+            "due": self.search.due,
             "check": check.first if check else None,
         }
         write_tensors(self.path, tensors, {"search": json.dumps(said)})
@@ -59,13 +60,14 @@ class SearchState:
         self.path.unlink(missing_ok=True)
 
     def _load(self) -> None:
-        if (found := _read(self.path)) is None or found[0]["key"] != self.key:
+        if (found := read_state(self.path, "search")) is None or found[0]["key"] != self.key:
             return
         (said, tensors), L = found, self.search.lanczos
         L.n, L.waiting, L.products, L.scale = len(tensors["Q"]), said["waiting"], said["products"], said["scale"]
         L.Q[: L.n] = tensors["Q"].to(L.Q)
         L.T[: L.n, : L.n] = tensors["T"]
         L.generator.set_state(tensors["random"])
+        self.search.due = said["due"]
         if said["check"] is not None:
             self.search.check = Check(said["check"], tensors["check"])
 
@@ -73,24 +75,25 @@ class SearchState:
         """What makes a search the same: the matrix as one product shows it, the start, the stream, what is wanted."""
         L, search = self.search.lanczos, self.search
         v = L.Q[:1].clone()
-        name = _digest({"seen": torch.cat([v, L.H(v)]), "random": L.generator.get_state()})
+        name = digest({"seen": torch.cat([v, L.H(v)]), "random": L.generator.get_state()})
         return [name, L.H.size, str(L.H.dtype), L.basis, search.top, search.bottom, search.tol]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+def read_state(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """What a state says and holds; None where there is none, or not a whole one."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            said = json.loads((file.metadata() or {})["search"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return (said, tensors) if said["sha256"] == _digest(tensors) else None
+            said = json.loads((file.metadata() or {})[name])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return (said, tensors) if said["sha256"] == digest(tensors) else None
     except (OSError, ValueError, KeyError, SafetensorError):
         return None
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, kinds and numbers."""
     sha256 = hashlib.sha256()
     for name, t in sorted(tensors.items()):
         sha256.update(f"{name} {t.dtype} {list(t.shape)}".encode())

@@ -94,6 +94,9 @@ FUNCTIONS: dict[Callable[..., Tensor], type[nn.Module]] = {
 
 def terms_of(loss_fn: Callable[..., Tensor], denominator: Denominator | None, like: Tensor) -> Terms:
     """The parts of a loss, its own tensors on the device of `like` (and in its dtype, where the loss is a module)."""
+    if isinstance(loss_fn, type) or not callable(loss_fn):
+        given = f"the class {loss_fn.__name__}" if isinstance(loss_fn, type) else f"a {type(loss_fn).__name__}"
+        raise UserError(f"the loss is {given}: pass one of torch's, as CrossEntropyLoss(), or a function of your own")
     loss = _as_module(loss_fn)
     if type(loss) in DENOMINATORS:
         if denominator is not None:

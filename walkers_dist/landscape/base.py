@@ -16,6 +16,7 @@ from torch import Tensor
 
 from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.dense import Dense
+from walkers_dist.landscape.twice import NO_GRADIENT, pull, slope
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,19 +104,15 @@ class Landscape(ABC):
     def hvp_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """`V: [C, P] -> H V: [C, P]` at one point, prepared once; here by a retained graph of the gradient."""
         point = theta.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
-            (g,) = torch.autograd.grad(self.loss(point[None]).sum(), point, create_graph=True)
+        g = slope(lambda at: self._differentiable(self.loss(at[None])).sum(), point)
         if not g.requires_grad:  # a loss that is linear in theta
             return torch.zeros_like
+        return lambda V: torch.stack([pull(g, point, v) for v in V])
 
-        def product(V: Tensor) -> Tensor:
-            rows = [
-                torch.autograd.grad(g, point, v, retain_graph=True, materialize_grads=True)[0]  # type: ignore[call-overload]
-                for v in V
-            ]
-            return torch.stack(rows)
-
-        return product
+    def share(self, i: int, n: int) -> Landscape:
+        """What share `i` of `n` of the samples makes of this surface, for its second derivatives alone: products of
+        all shares add up to those of the whole. A landscape without samples is share 0."""
+        return Nothing(self) if i else self
 
     def dense_at(self, theta: Tensor) -> Dense | None:
         """What gives the matrix of second derivatives at `theta: [P]` whole; None where products are as fast."""
@@ -145,13 +142,18 @@ class Landscape(ABC):
         if share[0] == 0:
             point = theta.detach().requires_grad_(True)
             with torch.enable_grad():
-                loss = self.loss(point, split=split, walkers=walkers)
+                loss = self._differentiable(self.loss(point, split=split, walkers=walkers))
                 (g,) = torch.autograd.grad(loss.sum(), point)
             out[:, : self.size] = g
             out[:, self.size] = loss.detach()
             out[:, self.size + 1] = self.accuracy(theta, split=split)
             out[:, self.size + 2] = 1
         return out
+
+    def _differentiable(self, loss: Tensor) -> Tensor:
+        if not loss.requires_grad:
+            raise UserError(f"the loss of a {type(self).__name__} landscape has no gradient: {NO_GRADIENT}")
+        return loss
 
     def figures(self, theta: Tensor, sums: Tensor) -> Figures:
         """Loss, gradient norm and accuracy from the sums over all samples of a split, which are used up."""
@@ -183,3 +185,22 @@ class Landscape(ABC):
         if batch_size is not None and batch_size > self.train_size:
             raise UserError(f"dynamics.batch_size = {batch_size}: there are only {self.train_size} training samples")
         return self.train_size // (batch_size or self.train_size)
+
+
+class Nothing(Landscape):
+    """Shares of a landscape that other shares leave nothing to."""
+
+    def __init__(self, whole: Landscape) -> None:
+        self.size, self.dtype, self.device, self.blocks = whole.size, whole.dtype, whole.device, whole.blocks
+
+    def loss(self, theta: Tensor, *, split: str = "train", walkers: Sequence[str] | None = None) -> Tensor:
+        return theta.new_zeros(len(theta))
+
+    def hvp_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        return torch.zeros_like
+
+    def gauss_newton_at(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        return torch.zeros_like
+
+    def covariance_at(self, theta: Tensor, *, centered: bool = False) -> Callable[[Tensor], Tensor]:
+        return torch.zeros_like

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from walkers_dist.config.errors import UserError
+from walkers_dist.landscape.twice import differentiated, pull, slope
 from walkers_dist.landscape.users import users_own
 
 
@@ -30,18 +31,16 @@ class Loss(ABC):
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """d value / d outputs, [K, B, C]."""
         z = outputs.detach().requires_grad_(True)
-        with torch.enable_grad():
-            (g,) = torch.autograd.grad(self.value(z, targets).sum(), z)
-        return g
+        with torch.enable_grad(), differentiated():
+            return torch.autograd.grad(self.value(z, targets).sum(), z)[0]
 
     def curvature(self, outputs: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
         """The product `dz: [C', B, C] -> (d2 value / d outputs2) dz` at outputs [1, B, C]."""
         z = outputs.detach().requires_grad_(True)
-        with torch.enable_grad():
-            (g,) = torch.autograd.grad(self.value(z, targets).sum(), z, create_graph=True)
+        g = slope(lambda at: self.value(at, targets).sum(), z)
         if not g.requires_grad:
             return torch.zeros_like
-        return lambda dz: torch.stack([torch.autograd.grad(g, z, d[None], retain_graph=True)[0][0] for d in dz])
+        return lambda dz: torch.stack([pull(g, z, d[None])[0] for d in dz])
 
     def mean_output(self, outputs: Tensor) -> Tensor:
         """What the points [K, B, C] say together, [1, B, C]: the mean of their outputs."""

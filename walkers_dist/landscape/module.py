@@ -20,6 +20,7 @@ from walkers_dist.config.errors import UserError
 from walkers_dist.landscape.losses import Loss
 from walkers_dist.landscape.model import Bound, Model
 from walkers_dist.landscape.products import Product, hessian_product, linear_pays, sandwich_product, saved_bytes
+from walkers_dist.landscape.twice import NO_GRADIENT
 
 
 class ModuleModel(Model):
@@ -64,7 +65,7 @@ class ModuleModel(Model):
     def _output_of(self, example: Tensor) -> Tensor:
         """The output for one input. Raises `UserError` where it is none, or another one each time."""
         where = f"landscape.model.name = {self.name}"
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             try:
                 output, again = self.network(example), self.network(example)
             except (RuntimeError, ValueError, TypeError) as error:
@@ -74,7 +75,9 @@ class ModuleModel(Model):
             raise UserError(f"{where}: it must return one tensor, a row for every input")
         if not torch.allclose(output, again, rtol=1e-4, atol=1e-6, equal_nan=True):  # a GPU may add in another order
             raise UserError(f"{where}: two calls on the same input differ: it is no function of its parameters alone")
-        return output
+        if not output.requires_grad:
+            raise UserError(f"{where}: its output has no gradient: {NO_GRADIENT}")
+        return output.detach()
 
     def _find_output_bias(self) -> slice | None:
         """The bias of the last module that owns parameters, in the order in which they were registered.

@@ -166,7 +166,7 @@ class Network(Landscape):
         samples, directions = self.train_size or 1, self._at_once(self.DIRECTIONS_AT_ONCE)
         theta = theta.detach().clone()
         chunks = [(x[0], y[0]) for x, y in self._chunks(directions, "train")]
-        keep = len(chunks) == 1 or fits(self.net.held(theta, chunks[0][0]) * len(chunks), self.device)
+        keep = len(chunks) < 2 or fits(self.net.held(theta, chunks[0][0]) * len(chunks), self.device)
         makes: list[Callable[[], Product]] = [
             partial(part_at, theta, x, y, self.criterion, many=keep) for x, y in chunks
         ]
@@ -184,6 +184,9 @@ class Network(Landscape):
         return product
 
     DIRECTIONS_AT_ONCE = 4
+
+    def share(self, i: int, n: int) -> Network:
+        return Share(self, i, n)
 
     # ---- minibatches ------------------------------------------------------------------------------------------
 
@@ -228,6 +231,28 @@ class Network(Landscape):
 
     def module(self, theta: Tensor) -> nn.Module:
         return self.net.module(theta)
+
+
+class Share(Network):
+    """Share i of n of the training samples: their terms of the mean over all samples; the penalty is in share 0."""
+
+    def __init__(self, whole: Network, i: int, n: int) -> None:
+        vars(self).update(vars(whole))
+        self._whole = whole
+        samples = slice(len(whole.inputs["train"]) * i // n, len(whole.inputs["train"]) * (i + 1) // n)
+        self.inputs = {"train": whole.inputs["train"][samples]}
+        self.targets = {"train": whole.targets["train"][samples]}
+        self.l2 = 0.0 if i else whole.l2
+        self._first = i == 0
+
+    def grad(self, theta: Tensor, *, split: str = "train", walkers: Sequence[str] | None = None) -> Tensor:
+        return self._whole.grad(theta, split=split, walkers=walkers)
+
+    def dense_at(self, theta: Tensor) -> Dense | None:
+        return None
+
+    def covariance_at(self, theta: Tensor, *, centered: bool = False) -> Callable[[Tensor], Tensor]:
+        return super().covariance_at(theta, centered=centered and self._first)  # the mean's part is counted once
 
 
 class _Group:

@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, linearize
 
 from walkers_dist.landscape.memory import total_memory
+from walkers_dist.landscape.twice import differentiated, pull, refuse_once_differentiable, slope
 
 Product = Callable[[Tensor], Tensor]
 """`V: [C, P] -> A V: [C, P]`, row by row."""
@@ -45,12 +46,8 @@ def hessian_product(f: Callable[[Tensor], Tensor], theta: Tensor, *, linear: boo
 
 def _hessian_by_graph(f: Callable[[Tensor], Tensor], theta: Tensor) -> Product:
     point = theta.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        value = f(point)
-        if not value.requires_grad:  # it uses none of the parameters
-            return torch.zeros_like
-        (g,) = torch.autograd.grad(value, point, create_graph=True)
-    if not g.requires_grad:  # it is linear in them
+    g = slope(f, point)
+    if not g.requires_grad:  # it is linear in the parameters, or uses none of them
         return torch.zeros_like
     return lambda V: torch.stack([pull(g, point, v) for v in V])
 
@@ -64,10 +61,11 @@ def sandwich_product(
 ) -> Product:
     """J^T M J with J the Jacobian of `z = f(theta)`, any shape, and `middle(z)` the product of M with dz: [1, *z]."""
     point = theta.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
+    with torch.enable_grad(), differentiated():
         z = f(point)
         if not z.requires_grad:
             return torch.zeros_like
+        refuse_once_differentiable(z)  # J v is the second derivative of u^T z
         push = _pushed_through(z, point)
         push = (linear and _linear_map(f, theta, push)) or push
     M = middle(z.detach())
@@ -80,13 +78,15 @@ def saved_bytes(f: Callable[[Tensor], Tensor], theta: Tensor) -> int:
     own = theta.untyped_storage().data_ptr()  # weights, held once whatever the number of samples
 
     def note(saved: Tensor) -> Tensor:
-        sizes[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+        storage, place = saved.untyped_storage(), saved.data_ptr()
+        if storage.data_ptr() != own:  # a view of some samples does not hold them all; an expanded one holds less
+            sizes[place] = max(sizes.get(place, 0), min(saved.nbytes, storage.nbytes()))
         return saved.detach()
 
     point = theta.detach().requires_grad_(True)
     with torch.enable_grad(), saved_tensors_hooks(note, lambda saved: saved):
         f(point)
-    return GRAPHS * sum(size for place, size in sizes.items() if place != own)
+    return GRAPHS * sum(sizes.values())
 
 
 def fits(held: int, device: torch.device) -> bool:
@@ -105,16 +105,11 @@ def linear_pays(network: nn.Module, held: Callable[[], int], device: torch.devic
     return convolves and device.type == "cpu" and held() * products > LINEAR_PAYS
 
 
-def pull(z: Tensor, point: Tensor, dz: Tensor) -> Tensor:
-    """(dz / dpoint)^T dz from the retained graph of z, zero where it does not depend on the point."""
-    return torch.autograd.grad(z, point, dz, retain_graph=True, materialize_grads=True)[0]
-
-
 def _pushed_through(z: Tensor, point: Tensor) -> Product:
     """v -> J v without forward mode: J^T u is linear in u, and its transpose is J."""
     u = torch.zeros_like(z, requires_grad=True)
     (g,) = torch.autograd.grad(z, point, u, create_graph=True)
-    return lambda v: torch.autograd.grad(g, u, v, retain_graph=True, materialize_grads=True)[0]
+    return lambda v: pull(g, u, v)
 
 
 def _linear_map(f: Callable[[Tensor], Tensor], theta: Tensor, known: Product) -> Product | None:
