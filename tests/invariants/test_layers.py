@@ -1,4 +1,7 @@
-"""The architecture: imports go down the layers, nothing runs in a circle, kinds are known without torch."""
+"""The architecture: imports go down the layers, nothing runs in a circle, kinds are known without torch.
+
+Probes lie above curvature: a plane may go along eigenvectors. Curvature knows of no probe.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ LAYERS = [
     {"config"},
     {"records"},
     {"landscape"},
-    {"dynamics", "coupling", "probes", "curvature"},
+    {"dynamics", "coupling", "curvature"},
+    {"probes"},
     {"distributed"},
     {"roles"},
     {"api"},
-    {"report"},
+    {"report", "watch"},
+    {"export"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import walkers_dist as wd
+from walkers_dist.cli import main
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.landscape import NetworkConfig
 from walkers_dist.config.load import dump, parse
@@ -87,7 +88,10 @@ def slow_values(network: Network, theta: Tensor) -> list[float]:
 # ---- values ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("keys", [{}, {"directions": "principal"}, {"directions": "random", "radius": 0.4}])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"directions": "principal"}, {"directions": "random", "radius": 0.4}, {"directions": "hessian"}],
+)
 def test_the_grid_against_a_loop_of_modules(network: Network, history: History, keys: Any) -> None:
     probe = Plane(grid=5, **keys)
     planes, _ = measured(probe, network, history)
@@ -361,8 +365,68 @@ def test_random_directions_belong_to_seed_and_point(network: Network, history: H
     assert planes[4]["train_loss"] == pytest.approx(slow_values(network, o)[0], rel=1e-12)
 
 
+def test_along_the_hessian_a_bowls_axes_are_its_two_stiffest_coordinates() -> None:
+    """With o at the bottom of both, the loss is that of o, L, plus (lambda_1 u^2 + lambda_2 v^2) / 2: at most 3 L."""
+    h = draw(400).abs().tolist()
+    h[7], h[313] = 20.0, 9.0
+    bowl = Quadratic(dim=400, curvature=h, dtype=torch.float64)
+    history = History(draw(2, 3, 400))
+    history.X[1, 1, [7, 313]] = 0
+    o = history.X[1, 1]
+    probe = Plane(directions="hessian", around="w0", grid=5)
+    name, axes = probe.axes(bowl, history, 10, seed=3)
+    assert name == "hessian" and torch.equal(axes.origin, o)
+    units = torch.eye(400, dtype=torch.float64)[[7, 313]]
+    torch.testing.assert_close(axes.E.abs(), units, rtol=0, atol=1e-5)
+    planes, points = measured(probe, bowl, history)
+    L = float((bowl.h * o.square()).sum() / 2)
+    u, v = column(planes, "u"), column(planes, "v")
+    assert [float(u.max()), float(v.max())] == pytest.approx([math.sqrt(L / 10), math.sqrt(L / 4.5)], rel=1e-9)
+    assert [float(u.min()), float(v.min())] == [-float(u.max()), -float(v.max())]
+    torch.testing.assert_close(column(planes, "train_loss"), L + (20 * u**2 + 9 * v**2) / 2, rtol=1e-6, atol=0)
+    wide, _ = measured(Plane(directions="hessian", around="w0", grid=5, radius=3), bowl, history)
+    torch.testing.assert_close(column(wide, "u"), 3 * u, rtol=1e-12, atol=1e-15)
+    center = points[1]  # its path is projected like any other
+    assert (center["walker"], center["u"]) == ("center", pytest.approx(float(axes.E[0] @ (history.X[1, 0] - o))))
+
+
+def test_the_hessians_directions_of_a_network_are_its_dense_eigenvectors(network: Network, history: History) -> None:
+    name, axes = Plane(directions="hessian").axes(network, history, 30, seed=3)
+    o = history.X[-1, 0]
+    model, n = network.module(o), network.size
+    shapes = {key: p.shape for key, p in model.named_parameters()}
+
+    def loss(theta: Tensor) -> Tensor:
+        parts = dict(zip(shapes, theta.split([s.numel() for s in shapes.values()]), strict=True))
+        parts = {key: part.view(shapes[key]) for key, part in parts.items()}
+        z = torch.func.functional_call(model, parts, (network.inputs["train"],))
+        return F.cross_entropy(z, network.targets["train"].argmax(1)) + network.l2 / 2 * theta.square().sum()
+
+    values, V = torch.linalg.eigh(torch.func.hessian(loss)(o))
+    assert n > 200 and name == "hessian"
+    assert axes.eigenvalues == pytest.approx(values[[-1, -2]].tolist(), rel=1e-8)
+    torch.testing.assert_close((axes.E @ V[:, [-1, -2]]).abs(), torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-4)
+    torch.testing.assert_close(axes.E @ axes.E.T, torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", [{"name": "lenet", "padding": 2}, {"name": "mlp", "hidden": [4]}])
+def test_the_hessians_plane_of_a_run_by_the_command(model: dict[str, Any], tmp_path: Path) -> None:
+    config = {
+        "landscape": {"data": {"name": "digits", "train_size": 30, "test_size": 20}, "model": model},
+        **{"walkers": 2, "steps": 2, "analysts": 0, "dynamics": {"name": "sgd", "batch_size": 10}},
+        "snapshots": {"every": 2},
+    }
+    run = wd.run(config, run_dir=tmp_path / "run", in_process=True, report=False)
+    assert main(["probe", str(run.path), "plane", "--directions", "hessian", "--grid", "3", "--no-report"]) == 0
+    assert run.planes["plane"].tolist() == ["hessian"] * 9
+    middle = run.planes["train_loss"][4]
+    assert middle == pytest.approx(run.results.query("step == 2 and walker == 'center'")["train_loss"].item(), rel=1e-5)
+    along_u = run.planes["train_loss"][[3, 4, 5]].tolist()
+    assert along_u[0] + along_u[2] > 2 * middle  # it bends upwards
+
+
 def test_measured_again_everything_is_equal(network: Network, history: History) -> None:
-    for keys in ({}, {"directions": "principal"}, {"directions": "random"}):
+    for keys in ({}, {"directions": "principal"}, {"directions": "random"}, {"directions": "hessian"}):
         probe = Plane(grid=3, **keys)
         assert measured(probe, network, history) == measured(probe, network, history)
     random = Plane(directions="random", grid=2)
@@ -385,6 +449,10 @@ def diverged(X: Tensor) -> None:
     X[-1, 1, 4] = math.nan
 
 
+def huge(X: Tensor) -> None:
+    X[-1, 2] = 1e200
+
+
 def zero(X: Tensor) -> None:
     X[-1, 0] = 0
 
@@ -398,6 +466,8 @@ def zero(X: Tensor) -> None:
         ({"directions": "principal"}, equal, "one point or on one line"),
         ({"directions": "principal", "around": "w0"}, diverged, "w0 is not finite"),
         ({"directions": "random"}, zero, "one point or on one line"),
+        ({"directions": "hessian", "around": "w0"}, diverged, "w0 is not finite"),
+        ({"directions": "hessian", "around": "w1"}, huge, "not finite"),
     ],
 )
 def test_no_plane_is_said_in_one_line_and_leaves_no_rows(
@@ -414,11 +484,23 @@ def test_no_plane_is_said_in_one_line_and_leaves_no_rows(
     assert said.count("\n") == 1 and said.startswith("plane at step 30: ") and words in said
 
 
+@pytest.mark.parametrize(
+    ("dim", "start", "words"),
+    [(1, 1.0, "two largest eigenvalues were not found"), (3, 0.0, "a loss of 0 and eigenvalues 1 and 1 give no scale")],
+)
+def test_where_the_hessian_gives_no_plane(
+    dim: int, start: float, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    X = torch.full((1, 1, dim), start, dtype=torch.float64)
+    assert measured(Plane(directions="hessian"), Quadratic(dim=dim), History(X, ["w0"])) == ([], [])
+    assert words in capsys.readouterr().out
+
+
 def test_two_points_say_which_key_to_set(
     network: Network, history: History, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert measured(Plane(), network, History(history.X[:, :2])) == ([], [])
-    assert "set directions = principal or random" in capsys.readouterr().out
+    assert "set directions = principal, random or hessian" in capsys.readouterr().out
 
 
 def test_the_first_step_has_no_principal_directions(network: Network, history: History) -> None:
@@ -465,6 +547,7 @@ def test_configuration() -> None:
     assert parsed(through=["w2", "w0", "center"]).through == ("w2", "w0", "center")
     assert parsed(walkers=1, directions="principal").directions == "principal"
     assert parsed(walkers=1, directions="random", around="w0", radius=2).radius == 2
+    assert parsed(walkers=1, directions="hessian", around="w0", radius=2).radius == 2
     experiment = parse({"probes": {"plane": {"through": ["w2", "w0", "center"]}}}, "test")
     import yaml
 
@@ -484,15 +567,19 @@ def test_configuration() -> None:
         ({"through": ["w0", "w1", "w2"], "around": "w0"}, ["around = w0", "directions"]),
         ({"around": "w0"}, ["around = w0", "directions"]),
         ({"directions": "principal", "around": "w7"}, ["probes.plane.around = w7", "center, w0, w1, w2"]),
-        ({"directions": "hessian"}, ["probes.plane.directions = hessian", "principal or random"]),
-        ({"radius": 2}, ["radius = 2", "directions = random", "margin"]),
+        ({"directions": "steepest"}, ["probes.plane.directions = steepest", "principal, random or hessian"]),
+        ({"radius": 2}, ["radius = 2", "directions = random or hessian", "margin"]),
         ({"directions": "random", "margin": 0.1}, ["margin = 0.1", "directions = random", "radius"]),
+        ({"directions": "hessian", "margin": 0.1}, ["margin = 0.1", "directions = hessian", "radius"]),
         ({"directions": "random", "radius": 0}, ["probes.plane.radius = 0", "greater than 0"]),
         ({"margin": -0.1}, ["probes.plane.margin = -0.1", "at least 0"]),
         ({"margin": math.inf}, ["probes.plane.margin", "inf"]),
         ({"grid": 1}, ["probes.plane.grid = 1", "at least 2"]),
         ({"grids": 9}, ["probes.plane.grids", "did you mean probes.plane.grid?"]),
-        ({"walkers": 1}, ["probes.plane: there is only w0, and a plane has three points", "principal or random"]),
+        (
+            {"walkers": 1},
+            ["probes.plane: there is only w0, and a plane has three points", "principal, random or hessian"],
+        ),
     ],
 )
 def test_bad_keys_are_refused_in_one_line(keys: dict[str, Any], words: list[str]) -> None:

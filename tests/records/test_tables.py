@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.records.tables import COLUMNS, Table, read_rows
+from walkers_dist.records.tables import COLUMNS, Table, merge_rows, read_rows
 
 KEYS = ("step", "walker", "value")
 texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), max_size=8)
@@ -171,3 +171,32 @@ def test_late_rows_come_in_order_of_steps_in_the_place_of_equal_ones(path, rows,
     taken = {row[:2] for row in late}
     kept = [row for row in rows if row[:2] not in taken]
     assert read(path) == [as_text(row) for row in sorted([*kept, *late], key=lambda row: row[0])]
+
+
+def test_rows_of_matrices_stand_by_point_matrix_and_side_and_overlaps_last(tmp_path):
+    ordered = [
+        *([0, walker, matrix, "trace"] for walker in ("center", "w2", "w10") for matrix in ("hessian", "ggn")),
+        [0, "center", "hessian", "gradient overlap"],
+        [0, "center", "hessian", "overlap before"],
+        [0, "center", "hessian", "overlap with w2"],
+        [0, "center", "hessian", "overlap with w10"],
+        [0, "w2", "hessian", "gradient overlap"],
+        [0, "center", "ggn", "gradient overlap"],
+        [10, "center", "hessian", "trace"],
+    ]
+    path = tmp_path / "curvature.csv"
+    for row in sorted(ordered, key=str, reverse=True):
+        merge_rows(path, "curvature", [[*row, 1.0, None]])
+    assert [list(row.values())[:4] for row in read_rows(path)] == [[str(row[0]), *row[1:]] for row in ordered]
+
+
+def test_a_late_side_leaves_the_other_sides_and_takes_the_place_of_its_own(tmp_path):
+    path = tmp_path / "eigenvalues.csv"
+
+    def side(name: str, n: int) -> None:
+        merge_rows(path, "eigenvalues", [[0, "w0", "ggn", name, rank, 1.0, None] for rank in range(1, n + 1)])
+
+    for name, n in (("full", 3), ("top", 2), ("bottom", 1), ("top", 1)):
+        side(name, n)
+    found = [(row["side"], row["rank"]) for row in read_rows(path)]
+    assert found == [("top", "1"), ("bottom", "1"), ("full", "1"), ("full", "2"), ("full", "3")]

@@ -81,9 +81,9 @@ def _line(run: RunDirectory) -> Line:
         info, keys, rows = run.read_info(), text.read(run.config), last_rows(run.table("results"))
         return Line(
             run=run.path.name,
-            status="lost" if _is_lost(run, info) else str(info.get("status", "unknown")),
+            status="lost" if is_lost(run, info) else str(info.get("status", "unknown")),
             step=int(rows[0]["step"]) if rows else None,
-            steps=_steps(run, keys),
+            steps=steps_of(run, keys),
             walkers=int(keys["walkers"]),
             train_loss=figure(rows, "train_loss"),
             test_accuracy=figure(rows, "test_accuracy"),
@@ -96,7 +96,7 @@ def _line(run: RunDirectory) -> Line:
         return Line(run.path.name, wrong=f"is damaged: {type(error).__name__}: {error}")
 
 
-def _is_lost(run: RunDirectory, info: Mapping[str, Any]) -> bool:
+def is_lost(run: RunDirectory, info: Mapping[str, Any]) -> bool:
     """Whether a run that says it goes on has no owner any more: one on this host would hold its lock."""
     owner = info.get("owner") or {}
     if info.get("status") not in OWNED or owner.get("host") != socket.gethostname():
@@ -114,7 +114,7 @@ def _is_lost(run: RunDirectory, info: Mapping[str, Any]) -> bool:
     return True
 
 
-def _steps(run: RunDirectory, keys: Mapping[str, Any]) -> int:
+def steps_of(run: RunDirectory, keys: Mapping[str, Any]) -> int:
     """As changed while it ran."""
     changes = [row["new"] for row in read_rows(run.table("events")) if row["key"] == "steps"]
     return int(json.loads(changes[-1]) if changes else keys["steps"])

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.records import disk, run_directory, snapshots
+from walkers_dist.records import disk, run_directory, snapshots, vectors
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.tables import COLUMNS
+from walkers_dist.records.vectors import Vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,24 @@ def runs_of(words: Iterable[str]) -> Runs:
         for run in runs(word) if is_pattern else [open_run(word)]:
             found.setdefault(run.path.resolve(), run)
     return Runs(list(found.values()))
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """A table in a file; without rows, but with its columns, where there is none.
+
+    A last line that is still being written is left out. Floats come back with the bits that were written.
+    """
+    import pandas as pd
+
+    lines = disk.whole_lines(path.read_bytes()) if path.is_file() else b""
+    lines = lines or (",".join(COLUMNS[name]) + "\n").encode()
+    words = dict.fromkeys(WORDS[name], "str")
+    version = tuple(map(int, pd.__version__.split(".")[:2]))
+    exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}  # pandas 3.1 always is, and says so
+    frame = pd.read_csv(io.BytesIO(lines), dtype=words, **exact)  # type: ignore[call-overload]
+    if frame.empty:  # a column without values has no type of its own
+        frame = frame.astype({column: "float64" for column in frame.columns if column not in words})
+    return frame
 
 
 class Tables:
@@ -122,7 +141,10 @@ class Tables:
 
     @property
     def curvature(self) -> pd.DataFrame:
-        """One row per step, walker, matrix and quantity: trace, norm, counts, with their errors."""
+        """One row per step, walker, matrix and quantity: trace, norm, counts, overlaps, with their errors.
+
+        Their names: `curvature/quantities.py` and `roles/overlaps.py`.
+        """
         return self.table("curvature")
 
     @property
@@ -157,22 +179,8 @@ class Run(Tables):
         return str(self.info.get("status", "unknown"))
 
     def table(self, name: str) -> pd.DataFrame:
-        """The table `name`.csv; without rows, but with its columns, where the run has none.
-
-        A last line that is still being written is left out. Floats come back with the bits that were written.
-        """
-        import pandas as pd
-
-        path = self.directory.table(name)
-        lines = disk.whole_lines(path.read_bytes()) if path.is_file() else b""
-        lines = lines or (",".join(COLUMNS[name]) + "\n").encode()
-        words = dict.fromkeys(WORDS[name], "str")
-        version = tuple(map(int, pd.__version__.split(".")[:2]))
-        exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}  # pandas 3.1 always is, and says so
-        frame = pd.read_csv(io.BytesIO(lines), dtype=words, **exact)  # type: ignore[call-overload]
-        if frame.empty:  # a column without values has no type of its own
-            frame = frame.astype({column: "float64" for column in frame.columns if column not in words})
-        return frame
+        """The table `name`.csv; without rows, but with its columns, where the run has none."""
+        return read_table(self.directory.table(name), name)
 
     @property
     def steps(self) -> list[int]:
@@ -189,6 +197,13 @@ class Run(Tables):
         from walkers_dist import landscape
 
         return landscape.build(self.config.landscape, seed=self.config.seed, dtype=self.config.dtype)
+
+    def vectors(self, step: int, walker: str, matrix: str = "hessian") -> Vectors:
+        """The eigenvectors that were kept of a matrix: `.top [top, P]`, `.bottom [bottom, P]`, and their eigenvalues.
+
+        Raises UserError where none are there, or the file is damaged.
+        """
+        return vectors.read_vectors(self.directory, step, walker, matrix)
 
     def model(self, step: int, walker: str) -> nn.Module:
         """The network of `walker` at `step`. Raises UserError where the landscape is not that of a network."""

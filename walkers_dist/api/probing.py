@@ -39,7 +39,7 @@ def probe(
     """
     run = run if isinstance(run, Run) else Run(run)
     wanted = configured(run, kind, overrides)
-    chosen = _steps(run, steps)
+    chosen = steps_of(run, steps)
     experiment = run.config
     run.directory.claim()
     try:
@@ -82,7 +82,8 @@ def steps_named(text: str) -> Steps:
         raise UserError(f"--steps {text}: must be last, all, or steps like 0,100") from None
 
 
-def _steps(run: Run, asked: Steps) -> list[int]:
+def steps_of(run: Run, asked: Steps) -> list[int]:
+    """The steps asked for, ascending. Raises UserError where one has no snapshot."""
     there = run.steps
     if not there:
         raise UserError(f"{run.path}: has no snapshot")
@@ -92,6 +93,8 @@ def _steps(run: Run, asked: Steps) -> list[int]:
         return there
     if isinstance(asked, str):
         raise UserError(f"steps = {asked}: must be last, all, or steps that have a snapshot")
+    if not asked:
+        raise UserError("steps = []: must name a step")
     for step in asked:
         if step not in there:
             shown = there if len(there) <= 8 else [*there[:4], "…", *there[-2:]]

@@ -7,8 +7,11 @@ principal   o = where `around` is now, e_1, e_2 the first right singular vectors
             seen from o: of all planes through o the one nearest to the trajectory
 random      o = where `around` is now; two normal vectors, each filter rescaled to the norm of the same filter of o,
             then made orthonormal, which leaves their plane as it is
+hessian     o = where `around` is now, e_1, e_2 the eigenvectors of the two largest eigenvalues of the Hessian at o:
+            of all planes through o the one in which the loss bends upwards most
 
-Source of the last two: Li, Xu, Taylor, Studer, Goldstein, "Visualizing the loss landscape of neural nets" (2018).
+Source of principal and random: Li, Xu, Taylor, Studer, Goldstein, "Visualizing the loss landscape of neural nets"
+(2018).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import NonNegative, Probe, Rate
 from walkers_dist.probes.figures import values_of
 from walkers_dist.probes.paths import evenly, rows_at_once
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 FLAT = 1e-6
 """Of the points' norm: directions that differ by less are one, for a point that was kept in single precision."""
+EIGENVALUE_TOL = 1e-6
+"""A vector is off by this angle, over the relative distance of its eigenvalue to the next."""
 TRAJECTORY_AT_ONCE = 1 << 25
 """Numbers of the trajectory that are held at a time: 256 MB of float64."""
 
@@ -52,11 +58,14 @@ ThreeNames = Annotated[
 class Plane(Probe):
     """Without `through` and `directions` the plane goes through the first three points of a snapshot.
 
-    The window holds every path and, on each side, `margin` of its extent; around random directions it reaches
-    `radius` times their length, which is the norm of the point, and a path may leave it.
+    The window holds every path and, on each side, `margin` of its extent. Around random directions it reaches `radius`
+    times their length, which is the norm of the point. Along eigenvectors of the Hessian it reaches `radius` times
+    sqrt(2 |loss| / |eigenvalue|), for each its own length: if the loss bent everywhere as it does at the point, it
+    would have risen there by radius^2 times itself. (The paths set no scale in these directions: they come from where
+    the eigenvalue was another, and may lie in one point.) A path may leave either of the two.
 
-    `planes`: a row for each point of the grid, u fastest. Its column `plane` is `center-w0-w1`, `principal` or
-    `random`. Loss and accuracy are what they are: a value that is not finite is written as such.
+    `planes`: a row for each point of the grid, u fastest. Its column `plane` is `center-w0-w1`, `principal`, `random`
+    or `hessian`. Loss and accuracy are what they are: a value that is not finite is written as such.
     `plane_points`: the path of the center, then of w0, w1, …, a row for each snapshot so far in the order of their
     steps: the last is that of the measured `step`. From them `explained` gives the variance that each principal
     direction holds (the log says it too).
@@ -65,7 +74,7 @@ class Plane(Probe):
 
     name: Literal["plane"] = "plane"
     through: ThreeNames | None = None
-    directions: Literal["principal", "random"] | None = None
+    directions: Literal["principal", "random", "hessian"] | None = None
     around: str | None = None
     grid: Annotated[int, Field(ge=2)] = 51
     margin: NonNegative = 0.2
@@ -81,11 +90,14 @@ class Plane(Probe):
                 f"through = [{names}] and directions = {self.directions} are two planes: one of them must be null"
             )
         if self.around is not None and self.directions is None:
-            raise ValueError(f"around = {self.around} needs directions = principal or random")
-        if self.directions != "random" and self.radius != type(self).model_fields["radius"].default:
-            raise ValueError(f"radius = {self.radius:g} needs directions = random; elsewhere margin sets the window")
-        if self.directions == "random" and self.margin != type(self).model_fields["margin"].default:
-            raise ValueError(f"margin = {self.margin:g} means nothing with directions = random; radius sets the window")
+            raise ValueError(f"around = {self.around} needs directions = principal, random or hessian")
+        by_radius = self.directions in ("random", "hessian")
+        if not by_radius and self.radius != type(self).model_fields["radius"].default:
+            needed = "directions = random or hessian; elsewhere margin sets the window"
+            raise ValueError(f"radius = {self.radius:g} needs {needed}")
+        if by_radius and self.margin != type(self).model_fields["margin"].default:
+            given = f"directions = {self.directions}"
+            raise ValueError(f"margin = {self.margin:g} means nothing with {given}; radius sets the window")
         return self
 
     def points_named(self) -> dict[str, tuple[str, ...]]:
@@ -96,14 +108,14 @@ class Plane(Probe):
     def impossible(self, names: Sequence[str]) -> str | None:
         if self.directions is None and len(names) < 3:
             there = " and ".join(names)
-            return f"there is only {there}, and a plane has three points: set directions = principal or random"
+            return f"there is only {there}, and a plane has three points: set directions = principal, random or hessian"
         return None
 
     def measure(self, landscape: Landscape, snapshots: Snapshots, step: int, seed: int) -> dict[str, list[Row]]:
         try:
             plane, axes = self.axes(landscape, snapshots, step, seed)
             path = path_of(landscape, snapshots, axes)
-            us, vs = self.window(axes, path)
+            us, vs = self.window(landscape, axes, path)
         except NoPlane as reason:
             print(f"plane at step {step}: {reason}", flush=True)
             return {table: [] for table in self.tables}
@@ -130,10 +142,20 @@ class Plane(Probe):
         (o,) = _finite(snapshots.points(step, [around]), [around])
         if self.directions == "random":
             return "random", orthonormal(o, *random_directions(o, landscape.filters, seed, around), "the directions")
+        if self.directions == "hessian":
+            return "hessian", stiffest(landscape, o, seed, around)
         return "principal", orthonormal(o, *principal_directions(o, snapshots), "the points of all walkers so far")
 
-    def window(self, axes: Axes, path: Sequence[Waypoint]) -> tuple[list[float], list[float]]:
+    def window(self, landscape: Landscape, axes: Axes, path: Sequence[Waypoint]) -> tuple[list[float], list[float]]:
         """The grid's coordinates u and v. Raises `NoPlane` where they have no bounds."""
+        if axes.eigenvalues is not None:
+            loss = float(landscape.values(axes.origin[None])[0])
+            halves = [self.radius * math.sqrt(2 * abs(loss / h)) if h else math.inf for h in axes.eigenvalues]
+            if not all(0 < half < math.inf for half in halves):
+                first, second = axes.eigenvalues
+                raise NoPlane(f"a loss of {loss:g} and eigenvalues {first:g} and {second:g} give no scale")
+            us, vs = (evenly(-half, half, self.grid) for half in halves)
+            return us, vs
         if self.directions == "random":
             half = self.radius * float(axes.origin.norm())
             return evenly(-half, half, self.grid), evenly(-half, half, self.grid)
@@ -161,6 +183,8 @@ Waypoint = tuple[str, float, float, float, float]
 class Axes:
     origin: Tensor  # [P]
     E: Tensor  # [2, P], orthonormal rows
+    eigenvalues: tuple[float, float] | None = None
+    """Of the Hessian at the origin, where these are its eigenvectors."""
 
     def points(self, uv: Tensor) -> Tensor:
         """Points [K, P] at the coordinates [K, 2]."""
@@ -192,6 +216,28 @@ def orthonormal(origin: Tensor, first: Tensor, second: Tensor, what: str) -> Axe
             raise NoPlane(f"{what} lie at one point or on one line")
         E.append(direction / direction.norm())
     return Axes(origin, torch.stack(E))
+
+
+def stiffest(landscape: Landscape, o: Tensor, seed: int, around: str) -> Axes:
+    """The plane through `o: [P]` along the eigenvectors of the Hessian's two largest eigenvalues, the largest first.
+
+    Raises `NoPlane` where they cannot be had.
+    """
+    import torch
+
+    from walkers_dist.curvature import extremes, hessian
+    from walkers_dist.landscape.streams import stream
+
+    v0 = torch.randn(len(o), generator=stream(seed, around, "plane hessian"))
+    try:
+        edges = extremes(hessian(landscape, o), top=2, bottom=0, tol=EIGENVALUE_TOL, vectors=True, v0=v0)
+    except UserError as reason:
+        raise NoPlane(str(reason)) from None
+    if len(edges.eigenvalues) < 2 or not edges.all_converged:
+        raise NoPlane("the Hessian's two largest eigenvalues were not found")
+    assert edges.vectors is not None
+    second, first = edges.eigenvalues.tolist()
+    return Axes(o, edges.vectors.flip(0), (first, second))
 
 
 def random_directions(o: Tensor, filters: Sequence[int] | None, seed: int, around: str) -> tuple[Tensor, Tensor]:

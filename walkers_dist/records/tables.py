@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import SupportsFloat, cast
@@ -43,8 +43,13 @@ BLOCKS = {
     "planes": ("step", "plane"),
     "plane_points": ("step", "plane"),
     "sharpness": ("step", "formula", "epsilon"),
+    "eigenvalues": ("step", "walker", "matrix", "side"),
+    "density": ("step", "walker", "matrix"),
+    "curvature": ("step", "walker", "matrix", "quantity"),
 }
 """The columns that tell one measurement from another in a table; elsewhere it is the step alone."""
+MATRICES, SIDES = ("hessian", "ggn", "residual"), ("top", "bottom", "full")
+"""In the order of their rows."""
 
 
 class Table:
@@ -88,15 +93,24 @@ class Table:
         column = self.columns.index("step")
         self._keep(lambda rows: [int(row[column]) < step for row in rows])
 
+    def rewrite(self, rows: Sequence[Sequence[object]]) -> None:
+        """Make these the rows of the table, whatever it held; a reader sees the old ones or the new ones.
+
+        Raises RunFailed, and leaves the table as it was, where the disk does not take it.
+        """
+        try:
+            self._replace(self._encode([self.columns, *rows]))
+        except OSError as error:
+            raise RunFailed(f"{self.path}: cannot be written: {error.strerror}") from error
+
     def merge(self, rows: Sequence[Sequence[object]], keys: Sequence[str]) -> None:
-        """Put `rows` in order of their steps, in the place of those that agree with one of them in `keys`."""
+        """Put `rows` in their order (`place`), in the place of those that agree with one of them in `keys`."""
         columns = [self.columns.index(key) for key in keys]
-        step = self.columns.index("step")
         new = self._encode(rows).splitlines(keepends=True)
         header, *old = disk.whole_lines(self.path.read_bytes()).splitlines(keepends=True)
         replaced = {tuple(cells[column] for column in columns) for cells in map(_cells, new)}
         kept = [line for line in old if tuple(_cells(line)[column] for column in columns) not in replaced]
-        ordered = sorted([*kept, *new], key=lambda line: int(_cells(line)[step]))
+        ordered = sorted([*kept, *new], key=lambda line: place(dict(zip(self.columns, _cells(line), strict=True))))
         self._replace(header + b"".join(ordered))
 
     def close(self) -> None:
@@ -144,6 +158,26 @@ class Table:
         return f"{float(cast(SupportsFloat, value)):.{self._digits}g}"
 
 
+def place(row: Mapping[str, str]) -> tuple[object, ...]:
+    """Where a row stands among others of its table: by its step; one of a matrix by point, matrix and side too.
+
+    Rows of equal places stay as they come. Overlaps stand after all else of a step: they need all points' vectors.
+    """
+    step = int(row["step"])
+    if "matrix" not in row:
+        return (step,)
+    point, matrix = point_order(row["walker"]), MATRICES.index(row["matrix"])
+    if "overlap" in (quantity := row.get("quantity", "")):
+        what, _, last = quantity.rpartition(" ")
+        return step, 1, matrix, point, ("gradient", "overlap", "overlap with").index(what), point_order(last)
+    return step, 0, point, matrix, SIDES.index(row["side"]) if "side" in row else 0
+
+
+def point_order(name: str) -> tuple[bool, int, str]:
+    """The center first, then w0, w1, … w10."""
+    return name != "center", len(name), name
+
+
 def _cells(line: bytes) -> list[str]:
     return next(csv.reader([line.decode()]))
 
@@ -158,7 +192,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def merge_rows(path: Path, name: str, rows: Sequence[Sequence[object]]) -> None:
-    """Put a late measurement into the table `name`, in order of steps, in the place of an equal one made before.
+    """Put a late measurement into the table `name`, in the order of `place`, for an equal one made before.
 
     The file is replaced whole, or not at all. The caller owns the run.
     """

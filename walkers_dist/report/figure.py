@@ -6,12 +6,14 @@ import io
 import logging
 import math
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -22,7 +24,7 @@ WIDTH, HEIGHT = 540.0, 316.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 14.0, 10.0, 46.0
 INK = "#010203"
 """Drawn in this, shown in the colour of the page's letters."""
-HALO = "#040506"
+HALO = "#fcfdfe"
 """Drawn in this, shown in the colour of the panel: what sets a line off from the map under it."""
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours for the colour-blind; the page shows each in a shade that its background bears."""
@@ -130,11 +132,33 @@ def real_axis(axes: Axes, values: Sequence[float] | np.ndarray, ticks: int = 7) 
     axes.xaxis.set_major_formatter(FuncFormatter(number))
 
 
+_KEPT: ContextVar[dict[str, bytes] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept_as_png() -> Iterator[dict[str, bytes]]:
+    """Inside it every chart that is drawn is also kept as a PNG on white, by its name."""
+    kept: dict[str, bytes] = {}
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
+def _png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data, pil_kwargs={"optimize": True})
+    return data.getvalue()
+
+
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The chart as inline SVG: ids carry `name`, colours are the page's, nothing is fetched from elsewhere.
 
     `label` is what a screen reader says; it must be escaped already.
     """
+    if (kept := _KEPT.get()) is not None:
+        kept[name] = _png(figure)
     text = io.StringIO()
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()

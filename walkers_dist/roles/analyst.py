@@ -7,7 +7,6 @@ its journal ends. Of several analysts the first writes the tables; the others ha
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import torch
 
 from walkers_dist.config.course import Course, History
 from walkers_dist.config.schema import Experiment
-from walkers_dist.distributed import devices
+from walkers_dist.distributed import devices, signals
 from walkers_dist.landscape import build
 from walkers_dist.records import disk, run_directory
 from walkers_dist.records.experiment import experiment_of
@@ -25,6 +24,7 @@ from walkers_dist.records.journal import Journal
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_index
 from walkers_dist.records.tables import ANALYSED, COLUMNS, Table
+from walkers_dist.records.vectors import drop_vectors
 from walkers_dist.roles.by_hand import changes_by_hand
 from walkers_dist.roles.tasks import Rows, Task, tasks_at
 
@@ -37,7 +37,7 @@ def analyse(path: str, number: int, analysts: int, gpu: str | None) -> None:
     The work is niced where it shares a CPU with the walkers.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator says when it ends
+        signals.ignore()  # the coordinator says when it ends
     if gpu is None:
         devices.be_nice()
     run = run_directory.open(path)
@@ -59,7 +59,7 @@ def state_of(run: RunDirectory, number: int) -> str:
 
 
 def begin_again(run: RunDirectory, begin: int) -> None:
-    """Forget what was measured at steps >= begin, in tables and in blocks handed over, and who has finished."""
+    """Forget what was measured at steps >= begin, in tables, vectors and blocks handed over, and who has finished."""
     journal = Journal(run)
     journal.recover()
     for name in ANALYSED:
@@ -71,6 +71,7 @@ def begin_again(run: RunDirectory, begin: int) -> None:
     for block in run.analysis.glob("step-*.json"):
         if int(block.name.split("-")[1]) >= begin:
             block.unlink()
+    drop_vectors(run, begin)
     for state in run.analysis.glob("analyst-*.json"):
         state.unlink()
 
@@ -98,7 +99,8 @@ class Analyst:
                 return  # a resume goes on with it
             if self._is_finished(task):
                 continue
-            mine = position % self.analysts == self.number
+            # Of what needs the others' files, none is missing where the first has taken over the blocks before it.
+            mine = self.number == (0 if task.after_others else position % self.analysts)
             if self.number == 0:
                 self._write(task, task.measure() if mine else self._await_block(position, task))
             elif mine:
@@ -108,11 +110,12 @@ class Analyst:
     def _tasks(self) -> Iterator[Task]:
         """What is to be measured, in the order of the tables, as it appears; ends when the run has ended."""
         seen = 0
+        kept: dict[tuple[str, str], int] = {}
         while True:
             ended = self.run.read_info().get("status") not in ("running", "paused")  # before the look at the index
             entries = snapshot_index(self.run).entries()
             for entry in entries[seen:]:
-                yield from tasks_at(self.run, self.landscape, self._experiment_at(entry.step), entry)
+                yield from tasks_at(self.run, self.landscape, self._experiment_at(entry.step), entry, kept)
             seen = len(entries)
             if ended:
                 return
