@@ -31,6 +31,7 @@ KEYS = (
     "exchange, schedule, stop, log, snapshots, checkpoint, probes, curvature, control, at_end"
 )
 KINDS = "walkers_dist.config.kinds"
+DYNAMICS = "sgd, gd, lbfgs, nesterov, asgd, mvasgd, entropy_sgd, adamw"
 
 
 def refused(path: Path, *overrides: str) -> str:
@@ -159,9 +160,9 @@ def good(tmp_path: Path) -> Path:
         # names of kinds
         (
             "dynamics.name=gdd",
-            "dynamics.name = gdd: must be sgd, gd, lbfgs or an import path module:attribute; did you mean gd?",
+            f"dynamics.name = gdd: must be {DYNAMICS} or an import path module:attribute; did you mean gd?",
         ),
-        ("dynamics.name=5", "dynamics.name = 5: must be sgd, gd, lbfgs or an import path"),
+        ("dynamics.name=5", f"dynamics.name = 5: must be {DYNAMICS} or an import path"),
         (
             "landscape.loss=focal",
             "landscape.loss = focal: must be cross_entropy, squared_error or an import path module:attribute",

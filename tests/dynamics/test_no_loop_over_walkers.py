@@ -17,6 +17,12 @@ COUPLINGS = [
     {"name": "elementary"},
     {"name": "none"},
     {"name": "none", "center": "gd"},
+    {"name": "downpour"},
+    {"name": "replicated", "scoping": {"rate": 0.01}},
+    {"name": "replicated", "traced": False},
+    {"name": "parle"},
+    {"name": "parle", "variant": "mpi"},
+    {"name": "diloco"},
 ]
 
 
@@ -48,6 +54,10 @@ CASES = [
     (DIGITS, SGD, {"name": "none"}),
     (DIGITS, {"name": "gd", "lr": 0.01}, {"name": "elementary"}),
     (DIGITS, {"name": "lbfgs", "lr": 0.1}, {"name": "none"}),
+    (DIGITS, {"name": "nesterov", "lr": 0.01, "batch_size": 10}, COUPLINGS[0]),
+    (DIGITS, {"name": "mvasgd", "lr": 0.01, "batch_size": 10}, {"name": "none"}),
+    (DIGITS, {"name": "entropy_sgd", "inner_steps": 5, "batch_size": 10}, COUPLINGS[0]),
+    (DIGITS, {"name": "adamw", "clip": 1.0, "batch_size": 10}, COUPLINGS[0]),
 ]
 
 

@@ -33,6 +33,9 @@ DYNAMICS = {
     "output_bias": {"name": "sgd", "batch_size": 20, "momentum": 0.9, "output_bias_lr_scale": 0.1},
     "lbfgs": {"name": "lbfgs", "lr": 0.3, "history": 3},
     "gd": {"name": "gd"},
+    "look-ahead": {"name": "nesterov", "batch_size": 20},
+    "entropy_sgd": {"name": "entropy_sgd", "batch_size": 20, "inner_steps": 4, "noise": 0.01},
+    "adamw": {"name": "adamw", "batch_size": 20, "clip": 0.5},
 }
 COUPLINGS = {
     "none": None,
@@ -42,6 +45,14 @@ COUPLINGS = {
     "center_last": {"name": "easgd", "period": 3, "order": "center_last"},
     "elementary": {"name": "elementary", "period": 3},
     "remembering": {"name": "remembering:Remembering", "period": 3},
+    "downpour": {"name": "downpour", "period": 3},
+    "replicated": {"name": "replicated", "g": "auto", "period": 2, "scoping": {"rate": 0.05}},
+    "explicit": {"name": "replicated", "g": "auto", "traced": False},
+    "parle": {"name": "parle", "period": 4, "gamma": 2.0, "decay": 0.1},
+    "parle mpi": {"name": "parle", "period": 4, "gamma": 2.0, "variant": "mpi"},
+    "diloco": {"name": "diloco", "period": 4},
+    "tree": {"name": "tree", "period": 2, "slow_period": 4},
+    "short tree": {"name": "tree", "degrees": [4]},
 }
 
 

@@ -8,7 +8,7 @@ changed copy at any step. Nothing here loads torch.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
     State = dict[str, Tensor]
 
-Event = Literal["message", "gradient", "move", "dynamics", "descend"]
+Event = Literal["losses", "message", "gradient", "force", "move", "dynamics", "center", "descend", "forget"]
+"""What a step consists of:
+
+losses      the walkers' losses on the whole training set are put into the coupling's state, once: `losses`, [K, 1]
+message     the coupling writes its part of the sums, and they begin to travel
+gradient    the dynamics take the gradients of all rows
+force       the coupling adds to these gradients
+move        the coupling moves the rows
+dynamics    the dynamics move the rows by their gradients
+center      the sums have arrived, and the coupling moves the center
+descend     the dynamics move the center by a gradient of its own
+forget      the dynamics begin afresh
+"""
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -32,6 +44,18 @@ class Kind(BaseModel):
     name: str
 
 
+class Gradient(Protocol):
+    """What a move may ask at step t, at any points `X: [K, P]` of its walkers, as often as it likes."""
+
+    def __call__(self, X: Tensor, /) -> Tensor:
+        """The gradient [K, P], each row on its own minibatch t."""
+        ...
+
+    def normal(self, like: Tensor, /) -> Tensor:
+        """Standard normal numbers [K, P], fresh in every step, each row from its walker's own stream."""
+        ...
+
+
 class Dynamics(Kind):
     """A walker's own move, for all rows of a process at once."""
 
@@ -41,8 +65,10 @@ class Dynamics(Kind):
 
     full_batch: ClassVar[bool] = False
     """Whether the gradient is that of the whole training set."""
+    rows_are_averages: ClassVar[bool] = False
+    """Whether a row is an average of where its walker went: then no force can move the walker."""
 
-    def gradient(self, X: Tensor, grad: Callable[[Tensor], Tensor], state: State, t: int) -> Tensor:
+    def gradient(self, X: Tensor, grad: Gradient, state: State, t: int) -> Tensor:
         """The gradient [K, P] this move uses: `grad(X)`, each row on its own minibatch t, and the weight decay."""
         g = grad(X)
         return g.add_(X, alpha=self.weight_decay) if self.weight_decay else g
@@ -68,19 +94,20 @@ class Dynamics(Kind):
 class Sums:
     """One process's part of the sums of an exchange, and after it the sums over all: one flat buffer, named views."""
 
-    def __init__(self, flat: Tensor, P: int, scalars: Sequence[str]) -> None:
+    def __init__(self, flat: Tensor, P: int, scalars: Sequence[str], vectors: int = 1) -> None:
         self.flat = flat
         self.vector = flat[:P]
+        self.vectors = flat[: vectors * P].view(vectors, P)
         self.count = flat[-1]
-        self._scalars = {name: flat[P + i] for i, name in enumerate(scalars)}
+        self._scalars = {name: flat[vectors * P + i] for i, name in enumerate(scalars)}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._scalars[name]
 
     @classmethod
-    def zeros(cls, like: Tensor, scalars: Sequence[str]) -> Sums:
+    def zeros(cls, like: Tensor, scalars: Sequence[str], vectors: int = 1) -> Sums:
         P = like.shape[-1]
-        return cls(like.new_zeros(P + len(scalars) + 1), P, scalars)
+        return cls(like.new_zeros(vectors * P + len(scalars) + 1), P, scalars, vectors)
 
 
 class Coupling(Kind):
@@ -89,28 +116,53 @@ class Coupling(Kind):
     period: Period = 1
 
     scalars: ClassVar[tuple[str, ...]] = ()
-    """Names of the sums that travel beside the vector."""
+    """Names of the sums that travel beside the vectors."""
+
+    @property
+    def vectors(self) -> int:
+        """How many sums [P] travel in an exchange."""
+        return 1
+
+    @property
+    def remembered(self) -> int:
+        """How many vectors [P] its state holds for each walker, at most."""
+        return 0
 
     @property
     def follows_mean(self) -> bool:
-        """Whether the center is the mean of the walkers, moved by no force."""
+        """Whether the center is the mean of the walkers."""
         return False
 
     @property
     def descends(self) -> bool:
-        """Whether the center is moved by no force but by the dynamics, on the gradient of the whole training set."""
+        """Whether the center is moved by the dynamics: on the gradient that `center_gradient` makes of the sums where
+        the step has a message, else on that of the whole training set."""
         return False
+
+    @property
+    def pulls(self) -> bool:
+        """Whether it acts on the walkers at all."""
+        return type(self).move is not Coupling.move or type(self).force is not Coupling.force
+
+    def impossible(self, walkers: int, apart: bool) -> str | None:
+        """Why it cannot couple so many walkers, which start `apart` or at one point; None where it can."""
+        return None
 
     @abstractmethod
     def events(self, t: int) -> tuple[Event, ...]:
-        """The order of events in step t; the center moves at its end if there was a message, or where it descends."""
+        """The order of events in step t, with at most one message; without `center` after it, that is at the end."""
 
     def state(self, names: Sequence[str], P: int) -> State:
-        """What the coupling remembers between exchanges: name -> [P] of the center, or [K, P] of the walkers."""
+        """What the coupling remembers from the start: name -> one dimension, of the center, the same in all processes;
+        or [K, …], of the walkers. It may remember more later: all goes into every checkpoint."""
         return {}
 
     def message(self, X: Tensor, c: Tensor, state: State, t: int, out: Sums) -> None:
         """Write this process's part of the sums of rows `X: [K, P]` around the center `c: [P]`; moves nothing."""
+        raise NotImplementedError
+
+    def force(self, X: Tensor, g: Tensor, c: Tensor, state: State, t: int) -> None:
+        """Add the slope of the coupling to the gradients `g: [K, P]` of the rows, in place."""
         raise NotImplementedError
 
     def move(self, X: Tensor, c: Tensor, state: State, t: int) -> None:
@@ -119,6 +171,10 @@ class Coupling(Kind):
 
     def center(self, c: Tensor, total: Sums, state: State, t: int) -> None:
         """Move the center by the sums over all walkers, in place."""
+        raise NotImplementedError
+
+    def center_gradient(self, C: Tensor, c: Tensor, total: Sums, state: State, t: int) -> Tensor:
+        """The gradient [1, P] of the coupling for the center at `C: [1, P]`; the sums are around `c: [P]`."""
         raise NotImplementedError
 
 

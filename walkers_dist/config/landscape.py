@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from walkers_dist.config.choice import Choice
 from walkers_dist.config.data import DATA, DataConfig, DigitsConfig
 from walkers_dist.config.errors import UserError
-from walkers_dist.config.kinds import NonNegative
+from walkers_dist.config.kinds import NonNegative, Rate
 from walkers_dist.config.registry import check_importable, path_of
 from walkers_dist.config.section import Finite, Numbers, Section, Size
 
@@ -124,6 +124,17 @@ class QuadraticConfig(LandscapeConfig):
         return self
 
 
+class MultiplicativeConfig(LandscapeConfig):
+    """`curvature` |theta|^2 / 2 with the gradient u theta, u of mean `curvature` and variance `variance`."""
+
+    kind: Literal["multiplicative"] = "multiplicative"
+    dim: Size = 1
+    curvature: Rate = 0.5
+    variance: NonNegative = 0.5
+    start: Finite = 1.0
+    center_start: Finite | None = None
+
+
 class CustomLandscape(LandscapeConfig):
     """`function(seed=, dtype=, device=, **keys)`, named by its import path; the other keys are `model_extra`."""
 
@@ -135,6 +146,6 @@ LANDSCAPE = Choice(
     "landscape",
     "network",
     key="kind",
-    schemas={"network": NetworkConfig, "quadratic": QuadraticConfig},
+    schemas={"network": NetworkConfig, "quadratic": QuadraticConfig, "multiplicative": MultiplicativeConfig},
     custom=CustomLandscape,
 )

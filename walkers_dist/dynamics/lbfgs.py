@@ -12,7 +12,6 @@ Source: Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Co
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -22,7 +21,7 @@ from walkers_dist.config.kinds import Dynamics, Rate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from walkers_dist.config.kinds import State
+    from walkers_dist.config.kinds import Gradient, State
 
 FLATTEST = 1e-10
 """y.s of the flattest pair that is kept."""
@@ -40,7 +39,7 @@ class LBFGS(Dynamics):
     def remembered(self) -> int:
         return 2 * self.history + 2
 
-    def gradient(self, X: Tensor, grad: Callable[[Tensor], Tensor], state: State, t: int) -> Tensor:
+    def gradient(self, X: Tensor, grad: Gradient, state: State, t: int) -> Tensor:
         """Also remembers the pair (s, y) since the gradient before this one: forces move the rows before `move`."""
         g = super().gradient(X, grad, state, t)
         if "g" in state:

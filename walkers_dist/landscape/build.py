@@ -16,6 +16,7 @@ from walkers_dist.config.landscape import (
     LeNetConfig,
     MLPConfig,
     ModelConfig,
+    MultiplicativeConfig,
     NetworkConfig,
     NiNConfig,
     QuadraticConfig,
@@ -28,6 +29,7 @@ from walkers_dist.landscape.losses import Loss, UserLoss
 from walkers_dist.landscape.mlp import MLP
 from walkers_dist.landscape.model import Model
 from walkers_dist.landscape.module import ModuleModel
+from walkers_dist.landscape.multiplicative import Multiplicative
 from walkers_dist.landscape.network import Network
 from walkers_dist.landscape.quadratic import Quadratic
 from walkers_dist.landscape.starting import StartFrom
@@ -47,9 +49,9 @@ def build(
     device = torch.device(device)
     if isinstance(config, NetworkConfig):
         return _network(config, seed, dtype, device)
-    if isinstance(config, QuadraticConfig):
-        keys = config.model_dump(exclude={"kind"})
-        return Quadratic(**keys, seed=seed, dtype=dtype, device=device)
+    if isinstance(config, QuadraticConfig | MultiplicativeConfig):
+        kind = Quadratic if isinstance(config, QuadraticConfig) else Multiplicative
+        return kind(**config.model_dump(exclude={"kind"}), seed=seed, dtype=dtype, device=device)
     assert isinstance(config, CustomLandscape)
     return _custom(config, seed, dtype, device)
 
