@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blocks import Blocks
+
 from walkers_dist.api.last_rows import last_rows
 from walkers_dist.distributed.asking import ask
 from walkers_dist.records.run_directory import RunDirectory
@@ -45,8 +46,8 @@ def control() -> Iterator[str]:
             blocks.add(_block(run, pid, CALLS, waits), quiet)
         yield f"{PAIRS} pairs of blocks of {SECONDS:g} s: {blocks}"
         waits.sort()
-        middle, worst = waits[len(waits) // 2], waits[-1]
-        yield f"{len(waits)} answers, each over a connection of its own: median {1000 * middle:.1f} ms, longest {1000 * worst:.1f} ms"
+        middle, worst = 1000 * waits[len(waits) // 2], 1000 * waits[-1]
+        yield f"{len(waits)} answers, each over a connection of its own: median {middle:.1f} ms, longest {worst:.1f} ms"
 
 
 @contextlib.contextmanager

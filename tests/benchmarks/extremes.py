@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from blocks import Blocks
@@ -47,6 +47,22 @@ def _at(data: str, steps: int) -> Iterator[str]:
     }
     yield f"{data} after {steps} steps, training loss {float(landscape.loss(theta[None])):.3g}"
     yield from compared(ours, task, truth, PAIRS)
+    one = _floor(task)
+    yield f"  floor: {1e3 * one:.2f} ms a product; ours takes {_seconds(ours['ours']) / one:.0f} of them"
+
+
+def _floor(task: Task) -> float:
+    """CPU seconds of the matrix products in one Hessian product, at the speed of large square ones."""
+    A = torch.randn(1024, 1024)
+    gemm = min(_seconds(lambda: A @ A) for _ in range(20)) / (2 * 1024**3)
+    first, *others = [m.weight.numel() for m in task.net.modules() if isinstance(m, nn.Linear)]
+    return gemm * 2 * len(task.x) * (2 * first + 6 * sum(others))
+
+
+def _seconds(way: Callable[[], object]) -> float:
+    began = time.process_time()
+    way()
+    return time.process_time() - began
 
 
 def compared(ours: Mapping[str, Way], task: Task, truth: Tensor, rounds: int) -> Iterator[str]:

@@ -21,6 +21,7 @@ import curvature
 import density
 import exchange
 import extremes
+import lenet
 import memory
 import probes
 import shared
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[str]]] = {
     "probes": probes.pictures,
     "spectrum": spectrum.spectrum,
     "extremes": extremes.extremes,
+    "lenet": lenet.lenet,
     "density": density.density,
     "shared": shared.shared,
     "control": control.control,

@@ -59,7 +59,7 @@ def extremes(
     state: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Extremes:
-    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype; 120 products and more for 10 and 5.
+    """The `top` largest and `bottom` smallest eigenvalues of H, in its dtype; 95 products and more for 10 and 5.
 
     Repeated eigenvalues come as often as they occur: a run from one vector sees one of their vectors, so when all pairs
     have converged a second random direction is followed until a missed copy would show (`search.py`), for 10 products

@@ -11,7 +11,8 @@ So r is followed until a value beyond the inner end of what was found would ask 
 1 / sqrt(P): such a copy is missed with probability below `DOUBT`. Where the inner end is close to the other values
 that would take long: it is given up after `CHECK` steps, or a tenth of all products, and what is then not excluded are
 copies that lie closer to the inner end than those steps resolve. If a wanted value changes, the run goes on with both
-directions until all have converged, and checks again; k copies take k - 1 such rounds.
+directions until all have converged, multiplies what still waits (a copy that lies there is in no other row), and checks
+again; k copies take k - 1 such rounds.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Search:
         self.lanczos, self.top, self.bottom, self.tol = lanczos, top, bottom, tol
         self.check: Check | None = None
         self.due = EVERY  # products made when the next test is
+        self.swept = 0  # open rows that were multiplied since all have converged
         self.found = False
 
     def run(self, each: Callable[[int], None] = lambda converged: None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -67,10 +69,14 @@ class Search:
                 excess = (left.norm(dim=0) / self._allowed(theta).clamp(min=TINY))[self._wanted(theta)]
                 converged = int((excess <= 1).sum())
                 self.due = L.products + to_go(float(excess.max()))
-                if converged == wanted:
+                if converged == wanted and L.waiting and self.swept <= L.waiting:
+                    self._sweep()
+                elif converged == wanted:
                     self._begin_check()
-                elif L.waiting:
-                    self._follow_the_largest(theta, left)
+                else:
+                    self.swept = 0
+                    if L.waiting:
+                        self._follow_the_largest(theta, left)
             each(converged)
         theta, S, left = L.ritz()
         chosen = self._wanted(theta)
@@ -106,8 +112,15 @@ class Search:
         if row < L.waiting:
             L.follow(row)
 
+    def _sweep(self) -> None:
+        """Multiply each open row once: a copy may lie in those, and the check is orthogonal to them."""
+        if self.swept:
+            self.lanczos.follow(self.swept - 1)
+        self.swept += 1
+        self.due = self.lanczos.products + 1
+
     def _begin_check(self) -> None:
-        L = self.lanczos
+        L, self.swept = self.lanczos, 0
         if L.n + self._patience() > L.basis:
             self._restart()
         theta, _, _ = L.ritz()

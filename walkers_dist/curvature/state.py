@@ -52,6 +52,7 @@ class SearchState:
             "products": L.products,
             "scale": L.scale,
             "due": self.search.due,
+            "swept": self.search.swept,
             "check": check.first if check else None,
         }
         write_tensors(self.path, tensors, {"search": json.dumps(said)})
@@ -67,7 +68,7 @@ class SearchState:
         L.Q[: L.n] = tensors["Q"].to(L.Q)
         L.T[: L.n, : L.n] = tensors["T"]
         L.generator.set_state(tensors["random"])
-        self.search.due = said["due"]
+        self.search.due, self.search.swept = said["due"], said["swept"]
         if said["check"] is not None:
             self.search.check = Check(said["check"], tensors["check"])
 
