@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from walkers_dist import curvature as curvature
+    from walkers_dist.api.analyzing import analyze as analyze
+    from walkers_dist.api.bare import Analysis as Analysis
+    from walkers_dist.api.bare import analyze_model as analyze_model
+    from walkers_dist.api.citing import cite as cite
     from walkers_dist.api.forking import fork as fork
     from walkers_dist.api.forking import midpoint as midpoint
     from walkers_dist.api.opened import Run as Run
@@ -24,6 +28,10 @@ _HOME = {
     "run": "walkers_dist.api.running",
     "resume": "walkers_dist.api.running",
     "probe": "walkers_dist.api.probing",
+    "analyze": "walkers_dist.api.analyzing",
+    "analyze_model": "walkers_dist.api.bare",
+    "Analysis": "walkers_dist.api.bare",
+    "cite": "walkers_dist.api.citing",
     "fork": "walkers_dist.api.forking",
     "midpoint": "walkers_dist.api.forking",
     "open_run": "walkers_dist.api.opened",

@@ -8,11 +8,35 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from walkers_dist.commands import knowing, probing, reading, running
+from walkers_dist.commands import (
+    analyzing,
+    citing,
+    exporting,
+    knowing,
+    probing,
+    reading,
+    running,
+    steering,
+    submitting,
+    sweeping,
+    watching,
+)
 from walkers_dist.commands.declaring import Command
 from walkers_dist.config.errors import FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
 
-GROUPS = (running, probing, reading, knowing)
+GROUPS = (
+    running,
+    submitting,
+    sweeping,
+    steering,
+    watching,
+    probing,
+    analyzing,
+    reading,
+    exporting,
+    citing,
+    knowing,
+)
 """In the order of the list that help shows."""
 
 
@@ -22,14 +46,23 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(WRONG_INPUT)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+def main(arguments: Sequence[str] | None = None, default: str | None = None) -> int:
+    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+
+    `default` is the command of words that do not begin with one.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["_launch"]:
         return running.launch(*words[1:])
     if words[:1] == ["_analyst"]:
         return running.analyst(*words[1:])
-    options, rest = _parser().parse_known_args(words)
+    if words[:1] == ["_multiply"]:
+        return running.multiply(*words[1:])
+    parser, names = _parser()
+    if default and words[:1] and words[0] not in names and words[0] not in ("-h", "--help"):
+        words = [default, *words]
+    options, rest = parser.parse_known_args(words)
+    options.words = [word for word in words if word != "--print"]
     try:
         options.overrides = [*getattr(options, "overrides", []), *_overrides_among(rest, options)]
         return options.command(options)
@@ -66,15 +99,18 @@ def _as_overrides(rest: Sequence[str]) -> list[str]:
     return out
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """And the names of the commands."""
+    names: list[str] = []
     parser = _Parser(prog="walkers", description=sys.modules["walkers_dist"].__doc__)
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, does: str, command: Command) -> argparse.ArgumentParser:
         sub = parsers.add_parser(name, help=does, description=does[0].upper() + does[1:] + ".")
         sub.set_defaults(command=command)
+        names.append(name)
         return sub
 
     for group in GROUPS:
         group.declare(add)
-    return parser
+    return parser, names

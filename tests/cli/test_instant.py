@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 HEAVY = {"torch", "pandas", "scipy", "matplotlib", "sklearn"}
 
 
@@ -44,3 +46,8 @@ def test_schema() -> None:
     modules, said, code = loaded("schema")
     assert code == 0 and not HEAVY & modules
     assert "landscape" in json.loads(said)["properties"]
+
+
+def test_cite() -> None:
+    modules, said, code = loaded("cite", str(QUICKSTART))
+    assert code == 0 and not HEAVY & modules and "zhang2015deep" in said

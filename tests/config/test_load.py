@@ -48,7 +48,7 @@ snapshots: {every: 100}
 checkpoint: {every: 200, keep: 2}
 probes: null
 curvature: null
-control: {every: 10}
+control: {bind: loopback, every: 10}
 at_end: wait
 """
 
@@ -75,6 +75,7 @@ def test_defaults_of_sections() -> None:
             "matrix": ("hessian",),
             "top": 5,
             "bottom": 3,
+            "vectors": False,
             "density": None,
             "full": "at_end",
         },

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 
 from walkers_dist.coupling import theory
-from walkers_dist.coupling.easgd import EASGD
-from walkers_dist.coupling.elementary import Elementary
-from walkers_dist.coupling.none import NoCoupling
 
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -248,72 +244,14 @@ def test_a_growing_map_has_no_stationary_state() -> None:
         theory.stationary_covariance(*theory.cycle(0.5, 1, 0.4, 4))
 
 
-# The warning
-
-
-def diverges(coupling: EASGD, eta: float, h: float, p: int) -> bool:
-    beta = p * coupling.alpha if coupling.beta is None else coupling.beta
-    x, c = np.random.default_rng(1).standard_normal((1, p)), np.array([0.3])
-    for t in range(4000):
-        clock = t + 1 if coupling.order == "gradient_first" else t
-        if clock % coupling.period == 0:
-            old = x
-            x, _ = ORDERS[coupling.order](eta, h, coupling.alpha)(x, c, np.zeros((1, p)))
-            seen = {"simultaneous": old, "center_last": x, "gradient_first": old - eta * h * old}[coupling.order]
-            c = c + beta * (seen.mean(1) - c)
-        else:
-            x, c = plain(eta, h)(x, c, np.zeros((1, p)))
-        if max(np.abs(x).max(), abs(c[0])) > 1e6:
-            return True
-    return False
-
-
-@pytest.mark.parametrize("alpha", [-0.6, 0.05, 0.3, 0.45, 0.7, 0.95])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"period": 3},
-        {"order": "center_last"},
-        {"order": "gradient_first"},
-        {"order": "gradient_first", "period": 2},
-        {"beta": 1.0},
-        {"beta": 1.6},
-        {"beta": 2.5},
-    ],
-)
-def test_warns_exactly_where_walkers_diverge(options: dict[str, Any], alpha: float) -> None:
-    coupling = EASGD(alpha=alpha, **{"period": 1, **options})
-    warning = theory.stability_warning(coupling, 0.5, 1.0, 4)
-    assert (warning is not None) is diverges(coupling, 0.5, 1.0, 4)
-    if warning:
-        assert f"coupling.alpha={alpha:g}" in warning and "lr=0.5" in warning and "\n" not in warning
-        assert ("numeric" in warning) is (options != {})
-
-
-def test_warning_names_bound_and_formula() -> None:
-    warning = theory.stability_warning(EASGD(alpha=0.5, period=1), 0.5, 1.0, 4)
-    assert warning is not None and "alpha < 0.375 = (4 - 2 lr h) / (2 (p + 1) - lr h p)" in warning
-    numeric = theory.stability_warning(EASGD(alpha=0.9, beta=1.5, period=1), 0.5, 1.0, 4)
-    assert numeric is not None and "alpha < 0.375 (numeric bound" in numeric  # (2 - lr h)(2 - beta)/2
-
-
-def test_warning_of_elementary() -> None:
-    warning = theory.stability_warning(Elementary(alpha=0.1), 2.8, 1.0, 4)
-    assert warning is not None and "coupling.alpha=0.1" in warning and "alpha > 0.444444 = max(1 - 1/|G|" in warning
-    assert theory.stability_warning(Elementary(alpha=0.5), 2.8, 1.0, 4) is None
-    assert "none" in str(theory.stability_warning(Elementary(alpha=0.5, period=2), 2.8, 1.0, 4))
-
-
-def test_silent_where_nothing_is_known_or_nothing_is_wrong() -> None:
-    assert theory.stability_warning(NoCoupling(), 5.0, 1.0, 4) is None
-    assert theory.stability_warning(EASGD(alpha=0.9), 0.5, -1.0, 4) is None
-    assert theory.stability_warning(EASGD(alpha=0.0), 0.5, 1.0, 4) is None
-    assert theory.stability_warning(EASGD(alpha=-0.9, beta=1.0, period=1), 0.5, 1.0, 1) is None  # momentum 0.9
-
-
-@pytest.mark.parametrize("period", [1, 50])
-@pytest.mark.parametrize("name", ["easgd", "elementary"])
-def test_a_rate_beyond_all_numbers_is_warned_of(name: str, period: int) -> None:
-    coupling = {"easgd": EASGD, "elementary": Elementary}[name](period=period)
-    assert "coupling.alpha=0.1 is outside the stable range" in str(theory.stability_warning(coupling, 1e300, 1.0, 4))
+@pytest.mark.parametrize(("period", "factor"), [(4, "-0.3756"), (16, "-2.2587919245")])
+def test_downpour_factor(period: int, factor: str) -> None:
+    """A19."""
+    assert theory.downpour_factor(0.1, 1, 4, period) == printed(factor)
+    c = 1.0
+    for _ in range(3):
+        x = [c] * 4
+        for _ in range(period):
+            x = [xi - 0.1 * xi for xi in x]
+        c += sum(xi - c for xi in x)
+    assert theory.downpour_factor(0.1, 1, 4, period) ** 3 == pytest.approx(c, rel=1e-12)

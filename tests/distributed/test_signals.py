@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from walkers_dist.distributed.signals import stop_signals
+from walkers_dist.distributed.signals import held, stop_signals
 from walkers_dist.distributed.start import World
 
 Until = Callable[..., None]
@@ -24,7 +24,7 @@ def handlers() -> list[object]:
     return [signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), wakeup]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_noted_and_counted(until: Until, number: signal.Signals) -> None:
     with stop_signals() as received:
         assert (received.name, received.count) == (None, 0)
@@ -32,6 +32,25 @@ def test_noted_and_counted(until: Until, number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
             until(lambda times=times: received.count == times, "the signal is noted")
         assert received.name == number.name
+
+
+def test_only_a_second_one_from_a_terminal_is_impatient(until: Until) -> None:
+    """SLURM warns, and ends the job by SIGTERM later: the first of them is still being obeyed."""
+    with stop_signals() as received:
+        for times, number in enumerate((signal.SIGUSR1, signal.SIGTERM, signal.SIGINT), 1):
+            os.kill(os.getpid(), number)
+            until(lambda times=times: received.count == times, "the signal is noted")
+            assert (received.name, received.number) == ("SIGUSR1", signal.SIGUSR1)
+            assert received.at_once == (number == signal.SIGINT)
+
+
+def test_one_that_was_held_is_noted_later(until: Until) -> None:
+    with held():
+        os.kill(os.getpid(), signal.SIGUSR1)  # would end this process
+        with stop_signals() as received:
+            until(lambda: received.name == "SIGUSR1", "the signal is noted")
+        assert signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_noted_while_the_main_thread_waits_for_others(world: World) -> None:
@@ -72,16 +91,16 @@ def test_everything_is_as_before_afterwards() -> None:
 
 def test_other_signals_are_nobodys_business(until: Until) -> None:
     got = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+    before = signal.signal(signal.SIGUSR2, lambda *_: got.append(1))
     try:
         with stop_signals() as received:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGUSR2)
             until(lambda: got, "the handler ran")
             os.kill(os.getpid(), signal.SIGINT)
             until(lambda: received.count == 1, "the signal is noted")
             assert received.name == "SIGINT"
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_one_inside_the_other(until: Until) -> None:

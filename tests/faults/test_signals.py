@@ -39,7 +39,7 @@ class Terminal:
         }
 
 
-def assert_interrupted(command, steps_before: int) -> None:
+def assert_interrupted(command, steps_before: int, by: str = "SIGINT") -> None:
     assert command.wait(30) == 130
     assert command.leaves_nothing()
     assert command.status() == "interrupted"
@@ -47,16 +47,16 @@ def assert_interrupted(command, steps_before: int) -> None:
     last = int(command.rows()[-1]["step"])
     assert command.last_checkpoint() == last > steps_before
     (event,) = [row for row in command.rows("events") if row["source"] == "stop"]
-    assert int(event["step"]) == last - 1
+    assert (int(event["step"]), event["key"]) == (last - 1, by)
     assert "Traceback" not in command.out + command.err
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_one_signal(walkers, slow: Path, name: str) -> None:
     command = walkers("run", slow, "analysts=1", "curvature={every: 20}", "--no-report")
     command.at_step(30)
     os.kill(command.process.pid, signal.Signals[name])
-    assert_interrupted(command, 30)
+    assert_interrupted(command, 30, name)
     assert command.err == "" and command.out.endswith(f"\ninterrupted: walkers resume {command.run}\n")
 
 
@@ -86,7 +86,18 @@ def test_two_signals(walkers, slow: Path) -> None:
     assert command.process.poll() is None, "the first signal ends the run at a report, not before"
     os.kill(command.process.pid, signal.SIGINT)
     assert command.wait(5) == 130
-    assert command.leaves_nothing()
+    assert command.leaves_nothing() and command.status() == "interrupted"
+    assert command.err == ""
+
+
+def test_every_process_is_warned(walkers, slow: Path) -> None:
+    """SLURM's warning may reach each process of a step, the forkserver and those that only begin too."""
+    command = walkers("run", slow, "analysts=1", "curvature={every: 20}", "--no-report")
+    command.at_step(30)
+    for pid in command.family():
+        os.kill(pid, signal.SIGUSR1)
+    assert_interrupted(command, 30, "SIGUSR1")
+    assert command.err == ""
 
 
 def test_in_process(walkers, slow: Path) -> None:

@@ -24,6 +24,7 @@ from kills import Forked
 
 import walkers_dist as wd
 from walkers_dist.records.index import Index
+from walkers_dist.records.tables import COLUMNS
 
 T = TypeVar("T")
 Contents = dict[str, Any]
@@ -57,14 +58,22 @@ DIGITS = {
         "plane": {"every": 160, "grid": 3},
         "walk": {"every": 80, "of": ["w1"], "walks": 2, "moves": 5},
     },
-    "curvature": {"every": 50, "of": ["center", "w1"], "top": 2, "bottom": 1, "full": "at_end"},
+    "curvature": {
+        "every": 50,
+        "of": ["center", "w1"],
+        "top": 2,
+        "bottom": 1,
+        "vectors": True,
+        "density": {"probes": 2, "steps": 8},
+        "full": "at_end",
+    },
 }
 """A small network whose run has everything that a table may hold."""
 
 
 # ---- equal tables ---------------------------------------------------------------------------------------------
 
-TABLES = ("results", "distances", "interpolations", "planes", "plane_points", "explorations", "eigenvalues", "events")
+TABLES = tuple(COLUMNS)
 NOT_COMPARED = {"results": ("elapsed",), "events": ("time", "source")}
 SOURCES_NOT_COMPARED = ("fault", "stop", "resume")
 

@@ -105,6 +105,8 @@ def is_lost(run: RunDirectory, info: Mapping[str, Any]) -> bool:
         lock = os.open(run.control / "owner.lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
+    except PermissionError:  # another user's
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -57,6 +57,7 @@ def declare(add: Add) -> None:
     parser.add_argument(
         "--ranks", metavar="N", type=int, default=1, help="processes that share each matrix (under torchrun: its ranks)"
     )
+    parser.add_argument("--pending", action="store_true", help="what the run itself asked for and did not wait for")
     parser.add_argument("--dry-run", action="store_true", help="say what it would cost; nothing is measured")
     parser.add_argument("--yes", action="store_true", help="try also what does not fit into free memory")
     parser.add_argument("--no-report", action="store_true", help="do not draw the report")
@@ -68,7 +69,23 @@ def analyze(options: argparse.Namespace) -> int:
     if (run is None) == (options.model is None):
         both = f"{run} and --model {options.model}: one of the two" if run else "neither RUN nor --model is given"
         raise UserError(f"{both}: name the run, or the network, that is to be analyzed")
+    if options.pending:
+        return _catch_up(run, keys, options, asked)
     return _run(run, keys, options, asked) if run else _network(keys, options, asked)
+
+
+def _catch_up(run: str | None, keys: Sequence[str], options: argparse.Namespace, asked: Asked) -> int:
+    from walkers_dist.roles.pending import catch_up
+
+    if run is None or keys or options.steps or any(asked.values()):
+        raise UserError("--pending: measures what a run asked for itself: name the run, and nothing else")
+    catch_up(run)
+    if not options.no_report:
+        from walkers_dist.api.opened import open_run
+        from walkers_dist.report import write_report
+
+        print(write_report(open_run(run)))
+    return DONE
 
 
 def _run(run: str, keys: Sequence[str], options: argparse.Namespace, asked: Asked) -> int:

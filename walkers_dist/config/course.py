@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from walkers_dist.config.changes import apply_change
 from walkers_dist.config.merge import get
 from walkers_dist.config.schema import Experiment, measured_from_snapshots
+
+SNAPSHOT = "snapshot"
+"""The source of what is no change of the experiment: a snapshot that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class History:
     made: tuple[Change, ...] = ()
     """The changes of the steps before."""
     given: tuple[Change, ...] = ()
-    """Changes made by hand, beside the schedule, that act from there on."""
+    """Changes made by hand, beside the schedule, that act from there on, and snapshots asked for."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,12 +76,40 @@ class Course:
         self._given = history.given
         self.resumed = history.resumed
         self._resumed_at = history.begin if history.resumed else None
-        self._step = 0
+        self._step = history.begin - 1
         self._end = history.begin if history.ended else None
+        self._asked = -1  # the step of the last snapshot that was asked for
         for change in history.made:
             self.experiment = apply_change(self.experiment, change.key, change.new)
         self._happening = {entry.at for entry in self._schedule} | {change.step for change in self._given}
         self._clocks = _clocks(self.experiment)
+
+    @property
+    def step(self) -> int:
+        """The step that was entered last; the one before the first, at the beginning."""
+        return self._step
+
+    @property
+    def given(self) -> tuple[Change, ...]:
+        """What was given by hand, in the order in which it was given."""
+        return self._given
+
+    def give(self, number: int, changes: Iterable[Change]) -> None:
+        """Let these be given by hand from the `number`-th on, those of steps yet to come; twice is as good as once."""
+        self._given = (*self._given[:number], *changes)
+        self._happening = self._happening | {change.step for change in self._given[number:]}
+
+    def copy(self) -> Course:
+        """Another one at the same step, which goes its own way."""
+        return copy(self)  # what it holds is never changed in place
+
+    def heed(self, answer: Mapping[str, Any]) -> None:
+        """Take in what a report was answered: the last step, and what was given."""
+        if answer.get("given"):
+            number, changes = answer["given"]
+            self.give(number, (Change(**change) for change in changes))
+        if answer.get("last") is not None:
+            self.end(answer["last"])
 
     @property
     def last(self) -> int:
@@ -90,8 +123,18 @@ class Course:
         if t not in self._happening:
             return []
         scheduled = [("schedule", key, value) for e in self._schedule if e.at == t for key, value in e.set.items()]
-        given = [(change.source, change.key, change.new) for change in self._given if change.step == t]
-        return [self.change(key, value, source=source) for source, key, value in (*scheduled, *given)]
+        given = [change for change in self._given if change.step == t]
+        by_hand = [(change.source, change.key, change.new) for change in given if change.source != SNAPSHOT]
+        made = [self.change(key, value, source=source) for source, key, value in (*scheduled, *by_hand)]
+        if len(by_hand) < len(given):
+            self._asked, self._clocks = t, (*_clocks(self.experiment), t)  # as a clock that strikes now
+        return made
+
+    def rest(self) -> Iterator[tuple[int, list[Change]]]:
+        """Go on to each step, up to the last, at which something changes: the step, and what changed."""
+        for t in sorted(self._happening):
+            if self._step < t <= self.last:
+                yield t, self.advance(t)
 
     def experiment_at(self, t: int) -> Experiment:
         """The experiment as it is at step t, by all changes up to there."""
@@ -107,6 +150,15 @@ class Course:
         old, new = (get(experiment.model_dump(), key) for experiment in (before, self.experiment))
         return Change(self._step, source, key, old, new)
 
+    def next_report(self) -> int:
+        """Go on to the next step at which walkers report, and return it; the last one has a report."""
+        while True:
+            t = self._step
+            ahead = [step for step in self._happening if step > t]
+            self.advance(min([self.last, *ahead, *(every * (t // every + 1) for every in self._clocks)]))
+            if self.due(self._step):
+                return self._step
+
     def end(self, last: int) -> None:
         """Let the run end at this step, or now if that is past; a later `steps` does not raise it again."""
         self._end = last if self._end is None else min(last, self._end)
@@ -121,7 +173,7 @@ class Course:
         snapshots = [e.snapshots.every, *measured_from_snapshots(e).values()] if e.snapshots else []
         rows = last or t % e.log.every == 0
         at_distances = distances is not None and (last or t % distances.every == 0)
-        snapshot = bool(snapshots) and (last or any(t % every == 0 for every in snapshots))
+        snapshot = t == self._asked or (bool(snapshots) and (last or any(t % every == 0 for every in snapshots)))
         checkpoint = e.checkpoint is not None and (last or (t > 0 and t % e.checkpoint.every == 0))
         report = rows or at_distances or snapshot or checkpoint or t % e.control.every == 0
         return Due(rows, at_distances, snapshot, checkpoint and t != self._resumed_at, report, last)

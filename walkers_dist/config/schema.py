@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from walkers_dist.config import formula
 from walkers_dist.config.choice import Choice
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.kinds import Coupling, Dynamics, Period, Probe
 from walkers_dist.config.landscape import (
     LANDSCAPE,
+    CustomLandscape,
     LandscapeConfig,
     NetworkConfig,
     QuadraticConfig,
@@ -93,7 +95,12 @@ class DensityConfig(Section):
 
 
 class CurvatureConfig(Section):
-    """`matrix`: the Hessian, its Gauss-Newton part, and the residual between the two."""
+    """`matrix`: the Hessian, its Gauss-Newton part, and the residual between the two.
+
+    `vectors`: those of `top` and `bottom` are kept in files, and overlaps of the top ones measured.
+    `lr`: the learning rate, as a formula of the Hessian's largest eigenvalue (of the center, or of the first in `of`);
+    set while it trains, as it is measured.
+    """
 
     every: Period = 100
     of: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("center", "w0")
@@ -102,11 +109,28 @@ class CurvatureConfig(Section):
     )
     top: Count = 5
     bottom: Count = 3
+    vectors: bool = False
     density: DensityConfig | None = None
     full: Literal["never", "at_end", "always"] = "at_end"
+    lr: Annotated[str, AfterValidator(formula.check)] | None = None
+
+    @model_validator(mode="after")
+    def _rate_from_something(self) -> CurvatureConfig:
+        if self.lr is not None and not (self.top and "hessian" in self.matrix):
+            raise ValueError(f"lr = {self.lr} needs top of at least 1, and hessian in matrix")
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_of_something(self) -> CurvatureConfig:
+        if self.vectors and not (self.top or self.bottom):
+            raise ValueError("vectors = true needs top or bottom above 0: those are the vectors that are kept")
+        return self
 
 
 class ControlConfig(Section):
+    """`bind`: where `walkers ctl` reaches the run, from this machine alone or from all that reach its host."""
+
+    bind: Literal["loopback", "host"] = "loopback"
     every: Period = 10
 
 
@@ -138,7 +162,7 @@ class Experiment(Section):
     probes: ProbesConfig | None = None
     curvature: CurvatureConfig | None = None
     control: ControlConfig = ControlConfig()
-    at_end: Literal["wait"] = "wait"
+    at_end: Literal["wait", "leave"] = "wait"
 
     @property
     def walker_names(self) -> list[str]:
@@ -179,7 +203,10 @@ def _check(experiment: Experiment) -> None:
     """Raises UserError for the first two keys that do not fit together."""
     _batch_fits_data(experiment)
     _one_number_per_walker(experiment)
+    _forces_reach_walkers(experiment)
     _names_exist(experiment)
+    if experiment.curvature and experiment.curvature.lr and not experiment.analysts:
+        raise UserError(f"curvature.lr = {experiment.curvature.lr}: needs analysts of at least 1, who measure it")
     if experiment.snapshots is None and (measured := measured_from_snapshots(experiment)):
         section, every = next(iter(measured.items()))
         raise UserError(f"snapshots = null: must be on where {section}.every = {every} needs snapshots")
@@ -208,6 +235,23 @@ def _one_number_per_walker(experiment: Experiment) -> None:
         if isinstance(values, tuple) and len(values) != experiment.walkers:
             asked = f"must be one number, or one for each of walkers = {experiment.walkers}"
             raise UserError(f"landscape.{key} = {inline(values)}: {asked}")
+
+
+def _forces_reach_walkers(experiment: Experiment) -> None:
+    dynamics, coupling = experiment.dynamics, experiment.coupling
+    if dynamics.rows_are_averages and coupling.pulls:
+        raise UserError(f"dynamics.name = {dynamics.name}: averages cannot be pulled: needs coupling.name = none")
+    if reason := coupling.impossible(experiment.walkers, _start_apart(experiment.landscape)):
+        raise UserError(f"coupling.{reason}")
+
+
+def _start_apart(landscape: LandscapeConfig) -> bool:
+    """Whether walkers may start at different points, as far as the configuration tells."""
+    if isinstance(landscape, NetworkConfig):
+        return not landscape.init.same
+    if isinstance(landscape, QuadraticConfig):
+        return isinstance(landscape.start, tuple)
+    return isinstance(landscape, CustomLandscape)
 
 
 def _names_exist(experiment: Experiment) -> None:

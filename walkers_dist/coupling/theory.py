@@ -1,5 +1,8 @@
 """What is known in closed form: p walkers and a center on the parabola F(x) = h x^2 / 2 with noisy gradients.
 
+Here all walkers step together, by plain gradients; with momentum and averages see `theory_momentum.py`, one walker
+after another `theory_round_robin.py`, with noise that multiplies `theory_multiplicative.py`.
+
 The gradient is h x - xi with Var xi = s2; the optimum is 0; beta = p alpha unless it is given. The walkers' mean xb and
 the center c obey a linear map of the plane, z' = M z + eta u xi_mean with z = (xb, c); the deviations x^i - xb obey a
 factor of their own. Update rules: Zhang, Choromanska, LeCun, "Deep learning with elastic averaging SGD",
@@ -9,19 +12,13 @@ c^2 = eta h p alpha and gamma, phi for the two eigenvalues; here they are a, q, 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.linalg import eigvals, matrix_power, solve
 
-from walkers_dist.coupling.easgd import EASGD
-from walkers_dist.coupling.elementary import Elementary
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from walkers_dist.config.kinds import Coupling
 
     Array = NDArray[np.floating]
     Time = TypeVar("Time", float, Array)
@@ -187,62 +184,13 @@ def elementary_smallest_alpha(eta: float, h: float, p: int, period: int = 1) -> 
     return max((G + 1) / (G - 1), 1 - 1 / abs(G) if p > 1 and G else -np.inf)
 
 
-# The warning
+# DOWNPOUR
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def stability_warning(coupling: Coupling, dynamics_lr: float, curvature_h: float, walkers: int) -> str | None:
-    """One sentence if plain gradient steps with this coupling diverge on a parabola of curvature h, else None.
+def downpour_factor(eta: float, h: float, p: int, period: int) -> float:
+    """1 - p (1 - (1 - eta h)^period), by which the center is multiplied in a period; it diverges beyond +-1.
 
-    On a quadratic surface `curvature_h` is the largest curvature. None where nothing is known: h <= 0, other couplings.
-    With momentum in the dynamics the bounds do not hold: do not ask.
+    All p walkers push their sums of steps at once, then all begin at the new center: Algorithm 3 in the supplement of
+    arXiv 1412.6651 (Dean et al., "Large scale distributed deep networks", 2012), made synchronous. Derived.
     """
-    if curvature_h <= 0 or not isinstance(coupling, EASGD | Elementary):
-        return None
-    eta, h, p = dynamics_lr, curvature_h, walkers
-    try:
-        if isinstance(coupling, EASGD):
-            exact = coupling.order == "simultaneous" and coupling.period == 1 and coupling.beta is None
-            stable = _easgd_exact(coupling, eta, h, p) if exact else _easgd_numeric(coupling, eta, h, p)
-        else:
-            stable = _elementary(coupling, eta, h, p)
-    except (OverflowError, np.linalg.LinAlgError):  # lr h is beyond all numbers
-        stable = "no alpha is stable"
-    here = f"with lr={eta:g}, walkers p={p} and curvature h={h:g}"
-    return stable and f"coupling.alpha={coupling.alpha:g} is outside the stable range {here}: {stable}"
-
-
-def _easgd_exact(coupling: EASGD, eta: float, h: float, p: int) -> str | None:
-    bound = largest_stable_alpha(eta, h, p)
-    if 0 <= coupling.alpha < bound:
-        return None
-    formula = "(4 - 2 lr h) / (2 (p + 1) - lr h p)"
-    return f"0 < alpha < {bound:.6g} = {formula}" if bound else f"none, as 0 < alpha < {formula} needs lr h below 2"
-
-
-def _easgd_numeric(coupling: EASGD, eta: float, h: float, p: int) -> str | None:
-    growth = partial(radius, eta, h, p=p, order=coupling.order, beta=coupling.beta, period=coupling.period)
-    outside, limit = coupling.alpha, 1 + 1e-12
-    if growth(outside) <= limit:
-        return None
-    about = f"spectral radius {growth(outside):.6g} of order {coupling.order}, period {coupling.period}"
-    about += "" if coupling.beta is None else f", beta {coupling.beta:g}"
-    stable = [alpha for alpha in np.linspace(-1, 1, 801)[1:-1].tolist() if growth(alpha) <= limit]
-    if not stable:
-        return f"no alpha between -1 and 1 is stable (numeric: {about})"
-    inside = min(stable, key=lambda alpha: abs(alpha - outside))
-    side = "<" if inside < outside else ">"
-    for _ in range(40):  # bisection between the nearest stable alpha and the configured one
-        middle = (inside + outside) / 2
-        inside, outside = (middle, outside) if growth(middle) <= limit else (inside, middle)
-    return f"alpha {side} {inside:.6g} (numeric bound: {about})"
-
-
-def _elementary(coupling: Elementary, eta: float, h: float, p: int) -> str | None:
-    bound = elementary_smallest_alpha(eta, h, p, coupling.period)
-    if coupling.alpha > bound:
-        return None
-    if np.isinf(bound):
-        return "none, as G = (1 - lr h)^period must be below 1"
-    formula = "max(1 - 1/|G|, (G + 1)/(G - 1))" if p > 1 else "(G + 1)/(G - 1)"
-    return f"alpha > {bound:.6g} = {formula}, G = (1 - lr h)^period" + " (without rescale)" * coupling.rescale
+    return 1 - p * (1 - (1 - eta * h) ** period)

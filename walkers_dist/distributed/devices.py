@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import resource
 import socket
+from collections.abc import Iterable
 
 import torch
 
@@ -54,8 +56,25 @@ def be_nice() -> None:
     os.nice(19)
 
 
-def address_towards(head: str) -> str:
-    """This machine's own address on the interface that routes to the head; loopback for a head on loopback."""
+def address_towards(head: str, beyond: str | None = None) -> str:
+    """This machine's own address on the interface that routes to the head; loopback for a head on loopback.
+
+    A host may know its own name by loopback alone: the head then takes the interface that routes to a rank `beyond`.
+    """
+    own = _own_address(head)
+    return _own_address(beyond) if beyond and _is_loopback(own) else own
+
+
+def first_beyond_loopback(addresses: Iterable[str]) -> str | None:
+    """An address that is not loopback, if a rank has one: then they are on several hosts, or meet as if they were."""
+    return next((address for address in addresses if not _is_loopback(address)), None)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _own_address(head: str) -> str:
     family = socket.AF_INET6 if ":" in head else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((head, 9))  # sends nothing: it only asks the routing table

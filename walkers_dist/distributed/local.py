@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import subprocess
@@ -23,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED
 from walkers_dist.distributed import leash
-from walkers_dist.distributed.signals import Received, stop_signals
+from walkers_dist.distributed.signals import Received, end_quietly, held, stop_signals
 
 if TYPE_CHECKING:
     from walkers_dist.distributed.start import World
 
 GRACE = 10.0  # s that the other ranks have to leave by themselves after one has failed
+AT_ONCE = 2.0  # s that the child has to end its ranks, and to say so, when nobody wants to wait
 RESTARTS = 3  # of an analyst that died
 POLL = 0.2  # s
 RUN_KEY, REFUSED_KEY = "run", "refused"
@@ -44,7 +46,9 @@ def child(arguments: Sequence[str], **keywords: Any) -> Iterator[subprocess.Pope
     with leash.tie() as tied:
         tied["pass_fds"] = (*tied["pass_fds"], *keywords.pop("pass_fds", ()))
         command = [sys.executable, "-m", "walkers_dist", *arguments]
-        with subprocess.Popen(command, start_new_session=True, **tied, **keywords) as process:
+        with held():  # until it can listen
+            process = subprocess.Popen(command, start_new_session=True, **tied, **keywords)
+        with process:
             try:
                 yield process
             finally:
@@ -53,18 +57,21 @@ def child(arguments: Sequence[str], **keywords: Any) -> Iterator[subprocess.Pope
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:
-    """The child's exit code. A first SIGINT or SIGTERM is passed on; a second one ends everything at once."""
-    passed_on = 0
+    """The child's exit code. The first signal is passed on; a SIGINT after it ends everything at once."""
+    passed_on, deadline = False, inf
     with stop_signals() as received:
-        while process.poll() is None:
-            if received.count > passed_on:
-                if passed_on:
-                    process.kill()
-                    return INTERRUPTED
-                passed_on = received.count
-                process.terminate()
+        while process.poll() is None and time.monotonic() < deadline:
+            if received.name and not passed_on:
+                passed_on = True
+                process.send_signal(received.number)
+            if received.at_once and deadline == inf:
+                deadline = time.monotonic() + AT_ONCE
+                process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL)
+    if process.poll() is None:
+        process.kill()
+        return INTERRUPTED
     if process.returncode >= 0:
         return process.returncode
     if passed_on:  # before it could listen
@@ -83,7 +90,9 @@ def start_server(preload: str) -> None:
     # A store looks up the name of every loopback address that connects to it: a silent name server costs 1 s, not 10.
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
     multiprocessing.set_forkserver_preload([preload])
-    multiprocessing.forkserver.ensure_running()
+    multiprocessing.resource_tracker.ensure_running()  # which would let through what is held
+    with held():  # SLURM sends signals to every process: the server ends with this one, not before
+        multiprocessing.forkserver.ensure_running()
 
 
 def end_server() -> None:
@@ -114,7 +123,7 @@ class Ranks:
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._processes = [self._start(i) for i in range(self.size)]
         self._restarts = dict.fromkeys(range(self.size - self.analysts, self.size), RESTARTS)
-        self._code, self._deadline = DONE, inf
+        self._code, self._deadline, self._told = DONE, inf, 0
         with stop_signals() as signals:
             self._watch(signals)
         if signals.name and not self.run_path:  # nothing had begun
@@ -135,12 +144,15 @@ class Ranks:
         return self._store.get(key).decode() if self._store.check([key]) else ""
 
     def _watch(self, signals: Received) -> None:
-        running, told = set(range(self.size)), False
+        running = set(range(self.size))
         while running:
             multiprocessing.connection.wait([self._processes[i].sentinel for i in running], POLL)
-            if signals.name and not told:
-                told = True
-                self._processes[0].terminate()  # the coordinator ends the run, with a checkpoint
+            if signals.name and not self._told:
+                self._told = signals.number
+                self._tell_coordinator()
+            if signals.at_once:
+                self._code = INTERRUPTED
+                self._end_by(0)
             for i in [i for i in running if self._processes[i].exitcode is not None]:
                 if not self._starts_again(i):
                     running.discard(i)
@@ -150,6 +162,13 @@ class Ranks:
             if time.monotonic() >= self._deadline:
                 for i in running:
                     self._processes[i].kill()
+
+    def _tell_coordinator(self) -> None:
+        """It ends the run, with a checkpoint."""
+        process = self._processes[0]
+        if process.pid is not None and process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, self._told)
 
     def _starts_again(self, i: int) -> bool:
         if not self._restarts.get(i) or self._processes[i].exitcode == DONE or self._deadline < inf:
@@ -170,11 +189,13 @@ class Ranks:
         if exitcode == DONE:
             return
         first = self._deadline == inf
+        if self._code == INTERRUPTED:
+            return
         if i == 0 and exitcode > 0 and (first or self._code == DONE):
             self._code = exitcode
         elif i not in self._restarts and self._code == DONE:
             self._code = FAILED
-        if first and exitcode != INTERRUPTED:
+        if first and exitcode not in (INTERRUPTED, -self._told):
             self.on_death(self.run_path, i, exitcode)
         if i not in self._restarts:
             self._end_by(GRACE if self.run_path else 0)  # before there is a run, they only wait for its plan
@@ -184,5 +205,6 @@ class Ranks:
 
 
 def _play(rank: Callable[[World], int], world: World) -> None:
+    end_quietly()
     leash.wear()
     sys.exit(rank(world))

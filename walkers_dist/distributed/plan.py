@@ -12,11 +12,13 @@ MOST_PROCESSES = 128
 
 @dataclass(frozen=True)
 class Entry:
-    """What a rank says of itself: its host, the GPUs it sees (by UUID), and a nonce made afresh at every start."""
+    """What a rank says of itself: its host, the GPUs it sees (by UUID), a nonce made afresh at every start, and its
+    own address on the way to the head."""
 
     host: str
     gpus: tuple[str, ...]
     nonce: str
+    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ that all have accepted. What the store remembers of an earlier start is harmless
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from walkers_dist.config.errors import RunFailed
 from walkers_dist.distributed.plan import Entry
 
 POLL = 0.01  # s
+GRACE = 5.0  # s
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,20 @@ def follow(store: dist.Store, rank: int, mine: Entry, again: bool = False) -> St
         time.sleep(POLL)
 
 
+def tell_of_leaving(store: dist.Store, rank: int) -> None:
+    """A rank's last word; the store may be gone."""
+    with contextlib.suppress(RuntimeError):
+        store.set(f"left-{rank}", "1")
+
+
+def let_others_leave(store: dist.Store, size: int) -> None:
+    """Of the rank that holds the store: srun ends the others when one has left with a code that is not 0."""
+    deadline = time.monotonic() + GRACE
+    left = [f"left-{rank}" for rank in range(1, size)]
+    while left and not store.check(left) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
 def post(store: dist.Store, rank: int, mine: Entry) -> None:
     store.set(f"roster-{rank}", json.dumps(asdict(mine)))
 
@@ -123,7 +139,7 @@ def _roster(store: dist.Store, size: int, deadline: float) -> list[Entry]:
         _give_up_after(deadline, f"ranks {missing} did not appear")
         time.sleep(POLL)
     entries = [json.loads(store.get(key)) for key in keys]
-    return [Entry(e["host"], tuple(e["gpus"]), e["nonce"]) for e in entries]
+    return [Entry(e["host"], tuple(e["gpus"]), e["nonce"], e["address"]) for e in entries]
 
 
 def _give_up_after(deadline: float, why: str) -> None:

@@ -25,6 +25,7 @@ from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_index
 from walkers_dist.records.tables import ANALYSED, COLUMNS, Table
 from walkers_dist.records.vectors import drop_vectors
+from walkers_dist.roles import stability
 from walkers_dist.roles.by_hand import changes_by_hand
 from walkers_dist.roles.tasks import Rows, Task, tasks_at
 
@@ -91,6 +92,7 @@ class Analyst:
         if number == 0:
             self.journal.recover()  # a kill may have left half a task
         self._finished = self.journal.finished()
+        self._warned = False
         report_state(run, number, "working")
 
     def work(self) -> None:
@@ -131,6 +133,8 @@ class Analyst:
                 self.tables[name] = Table(self.run.table(name), COLUMNS[name])
             self.tables[name].append(rows)
             self.tables[name].sync()
+        if not self._warned and "eigenvalues" in found:
+            self._warned = stability.warn(self._experiment_at(task.step), stability.largest(found["eigenvalues"]))
         self.journal.note(task.step, task.name, {name: self.tables[name].position() for name in found})
 
     # ---- several analysts -------------------------------------------------------------------------------------

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import torch
@@ -27,8 +24,12 @@ from walkers_dist.records.checkpoints import checkpoint_parts, write_checkpoint
 from walkers_dist.records.files import Digest
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_parts, write_snapshot
-from walkers_dist.records.tables import COLUMNS, Table, read_rows
+from walkers_dist.records.tables import COLUMNS, Table
+from walkers_dist.roles.by_hand import STEPS, STOP
+from walkers_dist.roles.desk import Desk
 from walkers_dist.roles.progress import Progress
+from walkers_dist.roles.rate import Rate
+from walkers_dist.roles.standing import Standing
 from walkers_dist.roles.walkers import Written, center_at_exchanges, center_at_report
 
 ME = "coordinator"
@@ -47,21 +48,20 @@ class Coordinator:
         link: Link,
         channel: Channel,
         signals: Received,
+        desk: Desk,
         center: Tensor,
         begin: int,
         state: Mapping[str, Any],
     ) -> None:
         self.seats, self.run, self.course, self.landscape = seats, run, course, landscape
-        self.link, self.channel, self.signals = link, channel, signals
+        self.link, self.channel, self.signals, self.desk = link, channel, signals, desk
         experiment = course.experiment
         self.c = center
         self.per_epoch = landscape.steps_per_epoch(experiment.dynamics.batch_size)
         digits = 9 if landscape.dtype == torch.float32 else 17
         self.results = Table(run.table("results"), COLUMNS["results"], digits)
         self.distances: Table | None = None  # made with its first rows
-        self.events = Table(run.table("events"), COLUMNS["events"])
-        told = read_rows(self.events.path)
-        self._told = Counter((row["step"], row["source"], row["key"], row["new"]) for row in told)
+        self.events, self._rate = desk.events, Rate(run, desk)
         self.snapshots = snapshot_parts(run)
         self.checkpoints = checkpoint_parts(run, experiment.checkpoint.keep if experiment.checkpoint else 1)
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
@@ -73,6 +73,9 @@ class Coordinator:
         self._isolated: set[str] = set()
         self._elapsed_before: float = state.get("elapsed", 0.0)
         self.elapsed, self.measuring = self._elapsed_before, 0.0
+        self._begin = begin
+        self._measured: int | None = None  # the last step with rows, and the losses there
+        self._losses: dict[str, float] = {}
         self.progress = Progress(begin)
 
     @property
@@ -85,7 +88,9 @@ class Coordinator:
     def changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self._made.append(change)
-            self._tell(change)
+            self.events.tell(change)
+            if (change.source, change.key) == (STOP, STEPS):
+                self._reason = "as asked for"
 
     def step(self, t: int) -> None:
         if "message" in self.course.experiment.coupling.events(t) and center_at_exchanges(self.course, len(self.c)):
@@ -108,6 +113,7 @@ class Coordinator:
         if due.checkpoint:
             self._write_checkpoint(t, due, pending, positions)
         self._seal(messages)
+        self._publish(t)
 
     def hear(self) -> None:
         pass
@@ -130,14 +136,20 @@ class Coordinator:
 
     def _answer(self, t: int, due: Due) -> None:
         """Answer this report with what was decided since the one before, so that no walker waits for a decision."""
-        last = None
-        self.interrupted = self.interrupted or self.signals.name
-        if not due.last and (reason := self._stop or self.interrupted):
-            last = t + 1
-            self.course.end(last)
-            self._tell(Change(t, "stop", reason, "", f"last step {last}"))
-            self._reason, self._stopped, self._stop = reason, self._stop, None
-        self.channel.answer({"last": last})
+        self._rate.look(self.course.experiment)
+        with self.desk.deciding(self.course, t, lambda: self.signals.name) as answer:
+            self.interrupted = self.interrupted or self.signals.name
+            if not due.last and (reason := self._stop or self.interrupted):
+                answer["last"] = t + 1
+                self.course.end(t + 1)
+                self.events.tell(Change(t, "stop", reason, "", f"last step {t + 1}"))
+                self._reason, self._stopped, self._stop = reason, self._stop, None
+        self.channel.answer(answer)
+
+    def _publish(self, t: int) -> None:
+        self.desk.standing = Standing(
+            *(t, self.course.last, self._begin, self.elapsed, self.trained, self._measured, self._losses)
+        )
 
     def _consider_stopping(self, rows: Mapping[str, Sequence[float]]) -> None:
         rule = self.course.experiment.stop
@@ -161,7 +173,7 @@ class Coordinator:
                 if self.course.experiment.exchange.on_divergence == "stop":
                     raise RunFailed(f"{name} diverged: its parameters are not finite at step {t}")
                 self._isolated.add(name)
-                self._tell(Change(t, "fault", name, "", "diverged; it goes on alone"))
+                self.events.tell(Change(t, "fault", name, "", "diverged; it goes on alone"))
 
     # ---- what it writes ---------------------------------------------------------------------------------------
 
@@ -184,9 +196,10 @@ class Coordinator:
         self.results.append(
             [[t, epoch, name, lr, *cells(figures, ROWS, splits), self.elapsed] for name, figures in rows.items()]
         )
+        self._measured, self._losses = t, {name: figures[1] for name, figures in rows.items()}
         self._consider_stopping(rows)
         share = self.measuring / max(self.trained, 1e-9)
-        self.progress.show(t, self.course.last, {name: figures[1] for name, figures in rows.items()}, share)
+        self.progress.show(t, self.course.last, self._losses, share)
 
     def _write_distances(self, t: int, messages: Sequence[Message]) -> None:
         probes = self.course.experiment.probes
@@ -246,17 +259,6 @@ class Coordinator:
                 for what, step, sha256, size, names in files:
                     if what == kind:
                         parts.add(step, process, Digest(sha256, size), names)
-
-    def _tell(self, change: Change) -> None:
-        """A row of `events.csv`, unless it is there from before a resume."""
-        new = json.dumps(change.new)
-        row = (str(change.step), change.source, change.key, new)
-        if self._told[row]:
-            self._told[row] -= 1
-            return
-        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        self.events.append([[change.step, now, change.source, change.key, json.dumps(change.old), new]])
-        self.events.sync()
 
     def _refuse_lost_ownership(self) -> None:
         if not self.run.owns():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from walkers_dist.config.errors import UserError
 from walkers_dist.config.schema import Experiment
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.plan import Entry, Plan, make_plan, processes_for
 from walkers_dist.landscape import Landscape
+from walkers_dist.roles import stability
 from walkers_dist.roles.preparation import prepare
 from walkers_dist.roles.request import Request
 
@@ -33,6 +35,19 @@ def print_plan(request: Request) -> None:
     print(f"  every exchange: {_bytes(bytes_per_exchange(experiment, landscape))} per process, {_carrier(plan)}")
     if experiment.curvature:
         print(f"  curvature: about {products(experiment, landscape.size)} Hessian-vector products")
+    if stability.has_bound(experiment) and stability.known(landscape) is None:
+        print_stability(experiment, landscape)
+
+
+def print_stability(experiment: Experiment, landscape: Landscape) -> None:
+    """How curved the surface is at the start; a warning where the coupling would not be stable there."""
+    try:
+        found = stability.estimated(landscape)
+    except UserError as error:  # the run would tell it by its rows
+        print(f"  largest curvature: unknown: {error}")
+        return
+    print(f"  largest curvature: {found.h:.3g}, {found.where}")
+    stability.warn(experiment, found)
 
 
 def plan_here(experiment: Experiment) -> Plan:
@@ -50,12 +65,11 @@ def plan_here(experiment: Experiment) -> Plan:
 
 
 def bytes_per_exchange(experiment: Experiment, landscape: Landscape) -> int:
-    """What one process puts into an `all_reduce`: the vector, the coupling's scalars, the count."""
-    if experiment.coupling.follows_mean:
-        return 0
-    if experiment.coupling.descends:  # sums of gradient, loss, correct answers and samples, at every step
-        return (landscape.size + 3) * landscape.dtype.itemsize
-    return (landscape.size + len(experiment.coupling.scalars) + 1) * landscape.dtype.itemsize
+    """What one process puts into an `all_reduce`: the vectors, the coupling's scalars, the count."""
+    coupling, P = experiment.coupling, landscape.size
+    if not coupling.pulls:  # a center that descends: sums of gradient, loss, correct answers and samples, at every step
+        return (P + 3) * landscape.dtype.itemsize if coupling.descends else 0
+    return (coupling.vectors * P + len(coupling.scalars) + 1) * landscape.dtype.itemsize
 
 
 def peak_memory(experiment: Experiment, landscape: Landscape, plan: Plan) -> dict[str, int]:
@@ -65,10 +79,11 @@ def peak_memory(experiment: Experiment, landscape: Landscape, plan: Plan) -> dic
     data = data_bytes(landscape)
     every_point = (experiment.walkers + 1) * P * 8
     live = every_point if experiment.probes and experiment.probes.distances else 0
+    remembered = experiment.dynamics.remembered + experiment.coupling.remembered
     wanted, probed = experiment.curvature, bool(experiment.probes_of_snapshots)
     curved = max(3 * P * P * 8 if wanted.full != "never" else 0, BASIS * P * 8) if wanted else 0
     return {
-        "walkers": (2 + COPIES + experiment.dynamics.remembered) * rows * one + data,
+        "walkers": (2 + COPIES + remembered) * rows * one + data,
         "coordinator": 3 * one + live + data,
         "analyst": max(curved, (AT_ONCE * P * 8 + every_point) * probed) + 2 * data * (bool(wanted) or probed),
         "spare": 0,

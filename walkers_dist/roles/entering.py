@@ -25,6 +25,7 @@ from walkers_dist.roles.analyst import begin_again
 from walkers_dist.roles.forking import Fork
 from walkers_dist.roles.preparation import Preparation
 from walkers_dist.roles.progress import say
+from walkers_dist.roles.requeued import remember
 
 
 def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirectory:
@@ -44,10 +45,11 @@ def enter(preparation: Preparation, plan: Plan, run_dir: str | None) -> RunDirec
             _write_first_checkpoint(run, preparation.fork, preparation)
             for line in preparation.fork.notes():
                 print(line, file=sys.stderr, flush=True)
-        parent = preparation.fork.parent if preparation.fork else None
         started = datetime.now().astimezone().isoformat(timespec="seconds")
-        run.write_info({**_facts(experiment, plan, preparation), "parent": parent, "started": started})
+        run.write_info({**_facts(experiment, plan, preparation), "parent": preparation.parent, "started": started})
         run.claim()
+        if not preparation.fork:
+            remember(run, experiment, run_dir)
     else:
         run = preparation.run
         _cut_back(run, preparation.history.begin)
@@ -120,8 +122,8 @@ def _facts(experiment: Experiment, plan: Plan, preparation: Preparation) -> dict
 
 def _modules(preparation: Preparation) -> dict[str, Any]:
     """Where a new run finds the user's own modules; a resume looks where it did."""
-    if preparation.fork:
-        return {"modules": [str(Path.cwd()), *preparation.fork.modules]}
+    if preparation.parent:
+        return {"modules": [str(Path.cwd()), *preparation.modules]}
     return {"modules": [str(Path.cwd()), str(preparation.folder)]} if preparation.folder else {}
 
 

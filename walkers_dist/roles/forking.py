@@ -21,6 +21,7 @@ from walkers_dist.config.landscape import QuadraticConfig
 from walkers_dist.config.load import parse
 from walkers_dist.config.schema import Experiment, check_points
 from walkers_dist.landscape import Landscape
+from walkers_dist.landscape.normals import Asked
 from walkers_dist.probes.paths import points_between
 from walkers_dist.records import run_directory
 from walkers_dist.records.checkpoints import Checkpoint, checkpoint_index, open_checkpoint, write_checkpoint
@@ -146,20 +147,20 @@ class Fork:
             return
         names = [*self.experiment.walker_names, COUPLING, DESCENT]
         for file, named in self.moment.parts(names):
-            going = {walker: self._kept(walker, inner, landscape.size) for walker, inner in named.items()}
+            going = {walker: self._kept(walker, inner) for walker, inner in named.items()}
             if going := {walker: inner for walker, inner in going.items() if inner}:
                 yield file, going
 
-    def _kept(self, walker: str, named: Mapping[str, Tensor], P: int) -> dict[str, Tensor]:
+    def _kept(self, walker: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of what the parent's checkpoint has under this name."""
         coupling, dynamics = self.experiment.coupling, self._dynamics_go_on()
+        same = coupling.name == self.before.coupling.name
         if walker == DESCENT:
             return dict(named) if dynamics and coupling.descends else {}
-        memory = coupling.state(self.experiment.walker_names, P)
         if walker == COUPLING:
-            return {key: value for key, value in named.items() if key in memory}
-        wanted = {"x", *(f"coupling.{key}" for key in memory)}
-        return {k: v for k, v in named.items() if k in wanted or (dynamics and k.startswith("dynamics."))}
+            return dict(named) if same else {}
+        goes_on = {"x": True, "dynamics": dynamics, "coupling": same}
+        return {key: value for key, value in named.items() if goes_on[key.partition(".")[0]]}
 
     def _dynamics_go_on(self) -> bool:
         """Whether the new dynamics can use what the old ones remember."""
@@ -231,7 +232,7 @@ def _remembers(dynamics: Dynamics) -> set[str]:
     """The names of what it remembers after a few steps, tried on a small bowl."""
     X, state = torch.ones(1, 2), dict[str, Tensor]()
     for t in range(3):
-        g = dynamics.gradient(X, torch.clone, state, t)
+        g = dynamics.gradient(X, Asked(torch.clone, torch.zeros(1, dtype=torch.int64), t), state, t)
         dynamics.move(X, g, state, t)
     return set(state)
 

@@ -10,6 +10,7 @@ import torch
 from walkers_dist.config.errors import RunFailed
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.channel import LocalChannel
+from walkers_dist.distributed.control import listening
 from walkers_dist.distributed.exchange import LocalExchange, LocalLink
 from walkers_dist.distributed.plan import Plan, Seat
 from walkers_dist.distributed.signals import Received, stop_signals
@@ -20,8 +21,10 @@ from walkers_dist.roles.coordinator import ME, Coordinator
 from walkers_dist.roles.ending import conclude, note_timings
 from walkers_dist.roles.entering import enter
 from walkers_dist.roles.loop import walk
+from walkers_dist.roles.pending import list_pending
 from walkers_dist.roles.preparation import Preparation, first_center, prepare
 from walkers_dist.roles.request import Request
+from walkers_dist.roles.requeued import followed
 from walkers_dist.roles.walkers import Walkers
 
 
@@ -32,8 +35,10 @@ def run_in_process(request: Request) -> tuple[RunDirectory, int]:
     """
     started = time.time()
     threads = torch.get_num_threads()
+    request = followed(request)
     preparation = prepare(request)
     try:
+        preparation.stay_alone()
         with stop_signals() as signals:
             signals.patience = 1
             return _run(preparation, request, signals, started)
@@ -68,6 +73,7 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
         walkers.c.copy_(center)
         if preparation.checkpoint:
             walkers.resume(preparation.checkpoint)
+        desk = preparation.desk(course, request)
         coordinator = Coordinator(
             seats=plan.walkers,
             run=run,
@@ -76,20 +82,24 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
             link=link,
             channel=channel,
             signals=signals,
+            desk=desk,
             center=center,
             begin=preparation.history.begin,
             state=preparation.state,
         )
         note_timings(run, start=time.time() - started)
-        walk(course, [walkers, coordinator], preparation.history.begin)
-        note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
-        if not signals.name and experiment.analysts:
-            run.update_info(status="analysing")
-            signals.patience = 0  # there is no report any more at which one could act
-            analysing = time.perf_counter()
-            Analyst(run, 0, 1, device).work()
-            note_timings(run, analysis=time.perf_counter() - analysing)
-        return run, conclude(run, 0, signals, request.report)
+        with listening(run, desk.answer, experiment.control.bind):
+            walk(course, [walkers, coordinator], preparation.history.begin)
+            note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
+            if not signals.name and experiment.at_end == "leave":
+                list_pending(run, preparation.landscape)
+            elif not signals.name and experiment.analysts:
+                run.update_info(status="analysing")
+                signals.patience = 0  # there is no report any more at which one could act
+                analysing = time.perf_counter()
+                Analyst(run, 0, 1, device).work()
+                note_timings(run, analysis=time.perf_counter() - analysing)
+            return run, conclude(run, 0, signals, request.report)
     except KeyboardInterrupt:
         run.update_info(status="interrupted")
         raise

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from walkers_dist.config.changes import is_live
-from walkers_dist.config.errors import FAILED, WRONG_INPUT, UserError
+from walkers_dist.config.errors import FAILED, INTERRUPTED, WRONG_INPUT, UserError
 from walkers_dist.config.load import load
 from walkers_dist.config.merge import split
 from walkers_dist.config.schema import Experiment
@@ -36,9 +36,10 @@ def launch(request: Request, started: float, tell: int | None = None) -> int:
         _tell(tell, refused=str(error))
         return WRONG_INPUT
     code = ranks.run()
-    if code == FAILED and ranks.run_path:  # the coordinator may have been killed
+    if code in (FAILED, INTERRUPTED) and ranks.run_path:  # the coordinator may have been killed
         with contextlib.suppress(OSError):  # a full disk
-            RunDirectory(Path(ranks.run_path)).update_info(status="failed")
+            status = "failed" if code == FAILED else "interrupted"
+            RunDirectory(Path(ranks.run_path)).update_info(status=status)
     _tell(tell, run=ranks.run_path, refused=ranks.refused)
     return code
 
@@ -68,6 +69,10 @@ def _asked_for(request: Request) -> Experiment:
         from walkers_dist.roles.forking import forked
 
         return forked(request).experiment
+    if request.replay:
+        from walkers_dist.roles.replaying import replayed
+
+        return replayed(request).experiment
     if request.resume is None:
         assert request.config is not None
         return load(request.config, request.overrides)

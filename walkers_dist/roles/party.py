@@ -38,7 +38,7 @@ class Party:
         walkers = [seat.rank for seat in self.plan.walkers]
         members = {"core": [0, *walkers], "force": walkers, "link": [0, walkers[0]]}[name]
         backend = self.plan.force_backend or "gloo" if name == "force" else "gloo"
-        address = devices.address_towards(self.world.host)
+        address = devices.address_towards(self.world.host, self.start.published["beyond"])
         return make_group(self._store, name, members, self.world.rank, backend=backend, address=address)
 
     @contextlib.contextmanager

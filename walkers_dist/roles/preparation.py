@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,19 +17,24 @@ from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import load
 from walkers_dist.config.schema import Experiment
-from walkers_dist.coupling.theory import stability_warning
 from walkers_dist.curvature.full import refuse_too_large
 from walkers_dist.distributed import devices
 from walkers_dist.landscape import Landscape, build
-from walkers_dist.landscape.quadratic import Quadratic
 from walkers_dist.records import run_directory
 from walkers_dist.records.checkpoints import Checkpoint, newest_checkpoint
+from walkers_dist.records.events import Events
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.tables import COLUMNS, Table
+from walkers_dist.roles import stability
 from walkers_dist.roles.by_hand import changes_by_hand
+from walkers_dist.roles.desk import Desk
 from walkers_dist.roles.forking import Fork, forked
+from walkers_dist.roles.prompt import Prompt
+from walkers_dist.roles.replaying import replayed
 from walkers_dist.roles.request import Request
+from walkers_dist.roles.spectra import check_matrices
+from walkers_dist.roles.standing import Standing
 
 BIAS_SCALE = "dynamics.output_bias_lr_scale"
 
@@ -49,16 +55,40 @@ class Preparation:
     """Where the configuration of a new run lies: the user's own modules may lie beside it."""
     fork: Fork | None = None
     """Where a new run begins, if not at the starts of its landscape; its checkpoint is made with its directory."""
+    parent: Mapping[str, Any] | None = None
+    """What `run.json` says of the run that a new one comes from."""
+    modules: Sequence[str] = ()
+    """Where that run found the user's own modules."""
     entered: bool = False
+    alone: bool = False
+    """Whether one process plays all roles."""
 
     def course(self) -> Course:
         return Course(self.experiment, self.history)
+
+    def stay_alone(self) -> None:
+        """Let one process play all roles. Raises `UserError` where more are needed."""
+        self.alone, course = True, self.course()
+        for experiment in (course.experiment, *(course.experiment for _ in course.rest())):
+            check_fits(self.landscape, experiment, alone=True)
+
+    def desk(self, course: Course, request: Request) -> Desk:
+        """Where the run is spoken to; its directory is there by now."""
+        assert self.run is not None
+        begin = self.history.begin
+        check = functools.partial(check_fits, self.landscape, alone=self.alone)
+        standing = Standing(begin, course.last, begin)
+        every = request.ask_every
+        prompt = Prompt(every, begin, request.answers, request.echo) if every else None
+        return Desk(self.run, course, Events(self.run.table("events")), check, standing, request.paused, prompt)
 
 
 def prepare(request: Request) -> Preparation:
     """Check what was asked for, down to the data and the model. Raises `UserError`."""
     if request.resume:
         return _resume(request)
+    if request.replay:
+        return _replay(request)
     return _fork(request) if request.fork else _new(request)
 
 
@@ -70,32 +100,49 @@ def _new(request: Request) -> Preparation:
     return Preparation(experiment, landscape, folder=Path(request.config).absolute().parent)
 
 
+def _replay(request: Request) -> Preparation:
+    replay = replayed(request)
+    landscape = _checked_landscape(replay.experiment)
+    landscape.start("w0")
+    return Preparation(replay.experiment, landscape, parent=replay.parent, modules=replay.modules)
+
+
 def _fork(request: Request) -> Preparation:
     fork = forked(request)
     landscape = _checked_landscape(fork.experiment)
     fork.check_points(landscape)
+    stability.warn(fork.experiment, stability.measured(fork.moment.run, fork.moment.step))
     history = History(begin=fork.begin, resumed=True, ended=bool(fork.state.get("stopped")))
-    return Preparation(fork.experiment, landscape, history, fork.state, fork=fork)
+    return Preparation(
+        fork.experiment, landscape, history, fork.state, fork=fork, parent=fork.parent, modules=fork.modules
+    )
 
 
 def _checked_landscape(experiment: Experiment) -> Landscape:
     devices.set_up_process(experiment.threads)
     landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
     landscape.steps_per_epoch(experiment.dynamics.batch_size)
-    _check_matrices(experiment, landscape)
-    scale = getattr(experiment.dynamics, "output_bias_lr_scale", 1.0)
-    _check_bias_scales(landscape, [scale, *(entry.set.get(BIAS_SCALE) for entry in experiment.schedule)])
+    check_fits(landscape, experiment)
+    _check_bias_scales(landscape, (entry.set.get(BIAS_SCALE) for entry in experiment.schedule))
+    stability.warn(experiment, stability.known(landscape))
+    return landscape
+
+
+def check_fits(landscape: Landscape, experiment: Experiment, alone: bool = False) -> None:
+    """Raise `UserError` where the experiment asks of the landscape what it has not, or of one process what only
+    several can do; it may change while it runs."""
+    if alone and experiment.curvature and experiment.curvature.lr:
+        raise UserError(
+            f"curvature.lr = {experiment.curvature.lr}: needs processes of its own: in one process (--in-process, or "
+            "in_process=True) curvature is measured after the last step"
+        )
+    check_matrices(experiment.curvature.matrix if experiment.curvature else (), landscape)
+    _check_bias_scales(landscape, [getattr(experiment.dynamics, "output_bias_lr_scale", 1.0)])
     if experiment.analysts and experiment.curvature and experiment.curvature.full != "never":
         try:
             refuse_too_large(landscape.size)
         except UserError as error:
             raise UserError(f"curvature.full = {experiment.curvature.full}: {error}; never leaves it out") from None
-    if isinstance(landscape, Quadratic) and not getattr(experiment.dynamics, "momentum", 0):
-        h = float(landscape.h.abs().max())
-        warning = stability_warning(experiment.coupling, experiment.dynamics.lr, h, experiment.walkers)
-        if warning:
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
-    return landscape
 
 
 def _check_bias_scales(landscape: Landscape, scales: Iterable[object]) -> None:
@@ -103,13 +150,6 @@ def _check_bias_scales(landscape: Landscape, scales: Iterable[object]) -> None:
     for scale in scales:
         if landscape.output_bias is None and scale not in (None, 1):
             raise UserError(f"{BIAS_SCALE} = {scale}: must be 1 on a landscape without an output layer that has a bias")
-
-
-def _check_matrices(experiment: Experiment, landscape: Landscape) -> None:
-    """Raise `UserError` where a part of the Hessian is asked of a landscape without outputs."""
-    asked = experiment.curvature.matrix if experiment.curvature else ()
-    if set(asked) & {"ggn", "residual"} and type(landscape).gauss_newton_at is Landscape.gauss_newton_at:
-        raise UserError(f"curvature.matrix = [{', '.join(asked)}]: must be [hessian] on a landscape without outputs")
 
 
 def _resume(request: Request) -> Preparation:
@@ -155,6 +195,7 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
     )
     preparation = Preparation(experiment, landscape, history, state, checkpoint, run)
     _try(preparation)
+    stability.warn(preparation.course().experiment_at(begin), stability.measured(run, begin))
     return preparation
 
 

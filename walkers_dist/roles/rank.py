@@ -14,28 +14,32 @@ import torch
 import torch.distributed as dist
 
 from walkers_dist.config.course import Course
-from walkers_dist.config.errors import DONE, FAILED, WRONG_INPUT, RunFailed, UserError
+from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.channel import GroupChannel
+from walkers_dist.distributed.control import listening
 from walkers_dist.distributed.exchange import CollectiveExchange, GroupLink, LocalExchange
 from walkers_dist.distributed.groups import broadcast
 from walkers_dist.distributed.local import REFUSED_KEY, RUN_KEY
 from walkers_dist.distributed.plan import Entry, make_plan
-from walkers_dist.distributed.signals import Received, stop_signals
-from walkers_dist.distributed.start import World, follow, lead
+from walkers_dist.distributed.signals import Received, ignore, stop_signals
+from walkers_dist.distributed.start import World, follow, lead, let_others_leave, tell_of_leaving
 from walkers_dist.landscape import build
 from walkers_dist.records.checkpoints import open_checkpoint
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.analyst import analyse
 from walkers_dist.roles.coordinator import ME, Coordinator
+from walkers_dist.roles.desk import Desk
 from walkers_dist.roles.ending import await_analysts, conclude, note_timings, wait_for_the_end
 from walkers_dist.roles.entering import enter
 from walkers_dist.roles.guard import Guard
 from walkers_dist.roles.loop import walk
 from walkers_dist.roles.party import Party
+from walkers_dist.roles.pending import list_pending
 from walkers_dist.roles.preparation import Preparation, first_center, prepare
 from walkers_dist.roles.request import Request
+from walkers_dist.roles.requeued import followed
 from walkers_dist.roles.supervisor import supervise
 from walkers_dist.roles.walkers import Walkers
 
@@ -45,9 +49,19 @@ PATIENCE = 30.0  # s that a file another node wrote may take to come into sight
 def run_rank(world: World, request: Request, started: float) -> int:
     """Be one rank of a run; returns the exit code. `started`: when the user's command began, in `time.time()`."""
     store = world.connect()
-    mine = Entry(socket.gethostname(), devices.visible_gpus("auto"), secrets.token_hex(8))
+    address = devices.address_towards(world.host)
+    mine = Entry(socket.gethostname(), devices.visible_gpus("auto"), secrets.token_hex(8), address)
     if world.rank == 0:
-        return _coordinate(world, store, mine, request, started)
+        code = _coordinate(world, store, mine, request, started)
+        if world.hosts_store and code in (DONE, INTERRUPTED):
+            let_others_leave(store, world.size)
+        return code
+    code = _follow(world, store, mine)
+    tell_of_leaving(store, world.rank)
+    return code
+
+
+def _follow(world: World, store: dist.Store, mine: Entry) -> int:
     party = Party(world, store, follow(store, world.rank, mine, world.again))
     seat = party.seat
     if seat.role == "spare":
@@ -61,6 +75,7 @@ def run_rank(world: World, request: Request, started: float) -> int:
         )
         return FAILED
     guard = Guard(party.run, seat.name)
+    ignore()  # the coordinator says when it ends; srun, told of the first failure, would hide it by ending the others
     if seat.role == "analyst":
         return _analyse(party)
     return guard.play(lambda: _walk(party, guard))
@@ -82,9 +97,11 @@ def _comes_into_sight(run: RunDirectory) -> bool:
 def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, started: float) -> int:
     preparation: Preparation | None = None
     if store.check([RUN_KEY]):  # ranks of this job were started before: go on with its run
-        request = replace(request, config=None, overrides=(), run_dir=None, resume=store.get(RUN_KEY).decode())
+        begun = store.get(RUN_KEY).decode()
+        request = replace(request, config=None, overrides=(), run_dir=None, resume=begun, paused=False)
     try:
         with stop_signals() as signals:
+            request = followed(request)
             preparation = prepare(request)
             publish = functools.partial(_publish, preparation, request, store)
             start = lead(store, world.size, mine, publish, preparation.experiment.exchange.timeouts.start)
@@ -110,11 +127,28 @@ def _lead(
     party: Party, guard: Guard, preparation: Preparation, request: Request, signals: Received, started: float
 ) -> int:
     run, plan, experiment = guard.run, party.plan, preparation.experiment
+    course = preparation.course()
+    desk = preparation.desk(course, request)
+    with listening(run, desk.answer, experiment.control.bind, party.world.host):
+        _train(party, guard, preparation, course, desk, signals, started)
+        return conclude(run, len(plan.analysts), signals, request.report)  # the others leave, and nobody is watched
+
+
+def _train(
+    party: Party,
+    guard: Guard,
+    preparation: Preparation,
+    course: Course,
+    desk: Desk,
+    signals: Received,
+    started: float,
+) -> None:
+    """All steps, and the analysts' work."""
+    run, plan, experiment = guard.run, party.plan, preparation.experiment
     with party.watched(guard, experiment.exchange.timeouts.silence):
         core, link = party.group("core"), party.group("link")
         center = first_center(preparation, experiment.walker_names)
         broadcast(core, center)
-        course = preparation.course()
         coordinator = Coordinator(
             seats=plan.walkers,
             run=run,
@@ -123,6 +157,7 @@ def _lead(
             link=GroupLink(link),
             channel=GroupChannel(core, len(plan.walkers) + 1),
             signals=signals,
+            desk=desk,
             center=center,
             begin=party.history.begin,
             state=preparation.state,
@@ -130,9 +165,10 @@ def _lead(
         note_timings(run, start=time.time() - started)
         walk(course, [coordinator], party.history.begin)
         note_timings(run, training=coordinator.trained, measuring=coordinator.measuring)
-        if not signals.name:
+        if not signals.name and experiment.at_end == "wait":
             await_analysts(run, len(plan.analysts), signals)
-    return conclude(run, len(plan.analysts), signals, request.report)  # the others leave, and nobody is watched
+        elif not signals.name:
+            list_pending(run, preparation.landscape)
 
 
 def _publish(preparation: Preparation, request: Request, store: dist.Store, roster: list[Entry]) -> dict[str, Any]:
@@ -151,6 +187,7 @@ def _publish(preparation: Preparation, request: Request, store: dist.Store, rost
         "plan": plan.to_json(),
         "run": str(run.path),
         "history": preparation.history.to_json(),
+        "beyond": devices.first_beyond_loopback(entry.address for entry in roster),
     }
 
 

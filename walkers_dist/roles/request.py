@@ -1,4 +1,4 @@
-"""What the user asked for: a new run of a configuration, one that begins where another stands, or one to go on with."""
+"""What the user asked for: a run of a configuration, one that begins where another stands, replays it, or goes on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ class Request:
     step: int | None = None
     between: tuple[str, str] | None = None
     """The two points of `fork` at `step` at whose midpoint the new run begins, at step 0."""
+    replay: str | None = None
+    """The run whose changes by hand become the schedule of the new one, instead of a configuration."""
+    paused: bool = False
+    """Whether the first report is not answered before `walkers ctl RUN continue`."""
+    ask_every: int | None = None
+    """Every so many steps the user is asked what to change."""
+    answers: str = ""
+    """The socket where the answers are read."""
+    echo: bool = False
+    """Whether the answers are to be shown: no terminal does so."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

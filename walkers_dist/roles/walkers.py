@@ -15,6 +15,7 @@ from walkers_dist.coupling.rows import sum_finite_rows
 from walkers_dist.distributed.channel import Channel
 from walkers_dist.distributed.exchange import CENTER_AT_REPORTS, Exchange, Link
 from walkers_dist.landscape import Landscape
+from walkers_dist.landscape.normals import Asked, keys
 from walkers_dist.probes.figures import measure
 from walkers_dist.records.background import BackgroundWriter
 from walkers_dist.records.checkpoints import Checkpoint, write_checkpoint
@@ -71,8 +72,10 @@ class Walkers:
         self.descent: State = {}
         memory = coupling.state(self.names, landscape.size)
         self.memory: State = {key: value.to(self.X) for key, value in memory.items()}
-        self.sums = Sums.zeros(self.X, coupling.scalars)
+        self.sums = Sums.zeros(self.X, coupling.scalars, coupling.vectors)
         self._minibatch = landscape.minibatches(self.names, None if dynamics.full_batch else dynamics.batch_size)
+        seed, to = course.experiment.seed, landscape.device
+        self._keys, self._key_of_center = (keys(seed, who, "dynamics").to(to) for who in (self.names, ["center"]))
         self._writer: BackgroundWriter[Written] = BackgroundWriter()
         self.elapsed = self.measuring = 0.0
         self._since = time.perf_counter()
@@ -81,11 +84,11 @@ class Walkers:
 
     def step(self, t: int) -> None:
         dynamics, coupling = self.course.experiment.dynamics, self.course.experiment.coupling
-        X, c, exchanged = self.X, self.c, False
+        X, c, sums, travelling = self.X, self.c, False, False
         g = X
         for event in coupling.events(t):
             if event == "gradient":
-                g = dynamics.gradient(X, lambda X: self._minibatch(X, t), self.state, t)
+                g = dynamics.gradient(X, Asked(lambda X: self._minibatch(X, t), self._keys, t), self.state, t)
             elif event == "dynamics":
                 dynamics.step(X, g, self.state, t, self.landscape.output_bias)
             elif event == "move":
@@ -93,26 +96,47 @@ class Walkers:
             elif event == "message":
                 coupling.message(X, c, self.memory, t, self.sums)
                 self.exchange.start(self.sums.flat)
-                exchanged = True
+                sums = travelling = True
+            elif event == "force":
+                coupling.force(X, g, c, self.memory, t)
+            elif event == "center":
+                self._move_center(t)
+                travelling = False
             elif event == "descend":
-                self._descend(t)
-        if exchanged:
-            self.exchange.finish()
-            if self.link:
-                self.link.settle()
-            coupling.center(c, self.sums, self.memory, t)
-            if self.link and center_at_exchanges(self.course, len(c)):
-                self.link.send(c)
+                self._descend(t, sums)
+            elif event == "forget":
+                self.state.clear()
+            elif event == "losses" and "losses" not in self.memory:
+                with torch.no_grad():
+                    self.memory["losses"] = self.landscape.loss(X, walkers=self.names)[:, None].to(X)
+        if travelling:
+            self._move_center(t)
 
-    def _descend(self, t: int) -> None:
-        """Move this replica of the center by the dynamics, on the gradient of all shares of the training set."""
-        dynamics, c = self.course.experiment.dynamics, self.c[None]
-        g = dynamics.gradient(c, self._gradient_of_center, self.descent, t)
+    def _move_center(self, t: int) -> None:
+        """Move this replica of the center by the sums over all walkers, and pass it on."""
+        self.exchange.finish()
+        if self.link:
+            self.link.settle()
+        self.course.experiment.coupling.center(self.c, self.sums, self.memory, t)
+        if self.link and center_at_exchanges(self.course, len(self.c)):
+            self.link.send(self.c)
+
+    def _descend(self, t: int, sums: bool) -> None:
+        """Move this replica of the center by the dynamics, on a gradient of its own: of the sums, if there are any."""
+        dynamics, coupling, c = self.course.experiment.dynamics, self.course.experiment.coupling, self.c[None]
+
+        def slope(C: Tensor) -> Tensor:
+            if sums:
+                return coupling.center_gradient(C, self.c, self.sums, self.memory, t)
+            return self._gradient_of_center(C)
+
+        g = dynamics.gradient(c, Asked(slope, self._key_of_center, t), self.descent, t)
         if self.link:
             self.link.settle()
         dynamics.move(c, g, self.descent, t)
 
     def _gradient_of_center(self, c: Tensor) -> Tensor:
+        """That of the training set, of which every process has a share."""
         return self.landscape.mean_gradient(c, self._sums(c, "train", None))
 
     # ---- a report ---------------------------------------------------------------------------------------------
@@ -144,11 +168,9 @@ class Walkers:
         self.channel.send(tensors, self._note())
 
     def hear(self) -> None:
-        waited = time.perf_counter()
-        last = self.channel.hear().get("last")
-        self._since += time.perf_counter() - waited  # a pause is an answer held back
-        if last is not None:
-            self.course.end(last)
+        answer = self.channel.hear()
+        self._since = time.perf_counter()  # a pause is an answer held back
+        self.course.heed(answer)
 
     def close(self) -> None:
         """The closing report: what was still being written after the last step."""
@@ -167,7 +189,7 @@ class Walkers:
         }
 
     def _find_center(self) -> None:
-        """Where no force moves the center, it is the mean of the walkers that are finite."""
+        """Where the center is the mean of the walkers, it is that of those that are finite."""
         if not self.course.experiment.coupling.follows_mean or not self.course.experiment.has_center:
             return
         sum_finite_rows(self.X, self.sums)
