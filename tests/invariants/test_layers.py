@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def is_only_for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
+@cache
 def graph(at_import: bool) -> dict[str, set[str]]:
     return {name: imports_of(ast.parse(FILES[name].read_text(encoding="utf-8")), at_import) for name in MODULES}
 
