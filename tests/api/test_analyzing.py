@@ -287,6 +287,11 @@ def test_a_dry_run_measures_nothing(run, capsys):
     assert sorted(run.path.rglob("*")) == before
 
 
+def test_a_matrix_that_is_assembled_takes_no_products(run):
+    assert estimate(run, full=True).products == 0
+    assert estimate(run, full=True).lines()[1].startswith("assembled, without products; ")
+
+
 def test_the_products_of_a_plan(bowl):
     """P = 6: a search takes 6 products, a density 4 x 6, its figures some 120 more."""
     assert estimate(bowl, top=1).products == 2 * 6
@@ -323,6 +328,9 @@ REFUSED = [
     (["RUN", "--top", "0", "--bottom", "0", "full=never"], "nothing is asked for: top = 0"),
     (["RUN", "--top", "0", "--bottom", "0", "--steps", "0"], "curvature.full = at_end: nothing else is asked for"),
     (["RUN", "--density", "10"], "density = 10: must be PROBESxSTEPS"),
+    (["RUN", "--density", "axb"], "density = axb: must be PROBESxSTEPS"),
+    (["RUN", "--steps", ""], "--steps : must be last, all, or steps like 0,100"),
+    (["RUN", "curvature.top=3"], "curvature.top=3: keys of the section curvature stand alone here: top=3"),
     (["RUN", "--density", "0x10"], "curvature.density.probes = 0: must be at least 1"),
     (["RUN", "--full", "--vectors"], "curvature: vectors = true needs top or bottom above 0"),
     (["RUN", "every=5"], "curvature.every = 5: says when a run measures"),

@@ -75,6 +75,10 @@ def half():
     return nn.Linear(4, 3).bfloat16()
 
 
+def complex_numbers():
+    return nn.Linear(4, 3, dtype=torch.complex64)
+
+
 def load(n=20, seed=5):
     g = torch.Generator().manual_seed(n)
     return torch.randn(n, 4, generator=g), torch.randint(0, 3, (n,), generator=g)
@@ -95,6 +99,11 @@ def batches():
 
 def focal(z, y):
     return ((1 - F.softmax(z, -1).gather(1, y[:, None])) ** 2).mean()
+
+
+class Weighted(nn.CrossEntropyLoss):
+    def __init__(self):
+        super().__init__(weight=torch.tensor([0.5, 1.0, 3.0]))
 """
 WEIGHTS = ["--model", "their_nets:Net", "--model-args", "{hidden: 2}", "--weights", "m.safetensors"]
 P = 4 * 2 + 2 + 2 + 2 + 2 * 3 + 3
@@ -205,6 +214,16 @@ def test_a_loss_of_their_own(net, folder):
     assert (values(the_analysis(folder)) - exact).abs().max() <= 1e-12 * exact.abs().max()
 
 
+def test_a_class_of_their_own_that_only_sets_what_torchs_loss_is_made_with(net, folder):
+    import their_nets
+
+    words = ["--data", "their_nets:batches", "--loss", "their_nets:Weighted", "--full"]
+    assert main(["analyze", *WEIGHTS, *words, "--no-report"]) == 0
+    weighted = their_nets.Weighted().double()
+    exact = torch.linalg.eigvalsh(dense(net, *their_nets.load(), weighted))
+    assert (values(the_analysis(folder)) - exact).abs().max() <= 1e-12 * exact.abs().max()
+
+
 def test_squared_error_is_that_of_a_configuration():
     z, y = torch.randn(7, 3, dtype=torch.float64), torch.randint(0, 3, (7,))
     loss = SquaredError()
@@ -273,6 +292,9 @@ REFUSED = [
     (["their_nets:Net", *DATA, "--data-args", "{n: 0}"], "data: there are no samples"),
     (["their_nets:Net", *DATA, "--data-args", "{m: 0}"], "--data their_nets:load: TypeError"),
     (["their_nets:Net", *DATA, "--data-args", "[1]"], "--data-args [1]: must be a mapping"),
+    (["their_nets:Net", *DATA, "--data-args", "{n: 4"], "--data-args {n: 4: is not readable as YAML: line 1"),
+    (["their_nets:complex_numbers", *DATA], "weight is complex64: parameters and buffers must be real"),
+    (["their_nets:Net", *DATA, "--density", "axb"], "density = axb: must be PROBESxSTEPS"),
     (["their_nets:Net", *DATA, "--model-args", "{width: 3}"], "--model their_nets:Net: TypeError"),
     (["their_nets:load", *DATA], "--model their_nets:load: must be a torch.nn.Module, or make one"),
     (["mlp", *DATA], "--model mlp: must be an import path MODULE:NAME"),

@@ -40,7 +40,7 @@ walkers: 4
 walkers_per_process: auto
 analysts: 1
 steps: 1000
-exchange: {layout: auto, timeouts: {start: 300.0, silence: 60.0}, on_failure: stop, on_divergence: stop}
+exchange: {layout: auto, order: null, timeouts: {start: 300.0, silence: 60.0}, on_failure: stop, on_divergence: stop}
 schedule: []
 stop: null
 log: {every: 10}

@@ -26,7 +26,6 @@ dynamics.batch_size=3
 coupling.alpha = 0.05
 
 \x1b
-
 log.every=7
 
 200
@@ -101,13 +100,13 @@ def test_and_over_processes_through_a_pipe(words, undisturbed, tools):
 def test_killed_in_between_and_asked_again_after_a_resume(slow, walkers, undisturbed, tools, tmp_path):
     run, answers = tmp_path / "run", tmp_path / "answers"
     answers.write_text("1000\ndynamics.lr=0.02\n\n")
-    first = walkers(run, {**slow, "walkers_per_process": 4}, "--ask-every", "20", "--answers", str(answers))
+    first = walkers(run, slow, "--in-process", "--ask-every", "20", "--answers", str(answers))
     first.speaker.listens()
     first.speaker.at_step(60)
     first.kill()
     first.wait()
     answers.write_text("\nprobes.distances.every=5")  # without an end
-    again = walkers(run, None, "--ask-every", "150", "--answers", str(answers))
+    again = walkers(run, None, "--in-process", "--ask-every", "150", "--answers", str(answers))
     assert again.wait() == 0, again.log.read_text()
     (t,) = asked(again.log.read_text())
     assert t in (190, 230)  # the checkpoint of step 80 may have been written already
@@ -162,7 +161,17 @@ def without_end(contents, step):
 
 def test_others_may_speak_while_it_asks(words, tools, slow):
     words, run = words
-    command = [sys.executable, "-m", "walkers_dist", *words, "analysts=0", "steps=100000", "--ask-every", "30"]
+    command = [
+        sys.executable,
+        "-m",
+        "walkers_dist",
+        *words,
+        "analysts=0",
+        "steps=100000",
+        "--in-process",
+        "--ask-every",
+        "30",
+    ]
     speaker = tools.Speaker(run)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         speaker.listens()

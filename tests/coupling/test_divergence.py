@@ -85,6 +85,26 @@ def test_isolated_process_leaves_the_others_alone(
     check_isolated(program.over_gloo(experiment), written_out(experiment, lost="w2", at=STEP))
 
 
+JUMPING = [
+    {"name": "downpour", "period": 2},
+    {"name": "replicated", "g": "auto"},
+    {"name": "parle", "period": 2},
+    {"name": "parle", "period": 2, "variant": "mpi"},
+    {"name": "diloco", "period": 2},
+    {"name": "tree", "degrees": [2, 2]},
+]
+
+
+@pytest.mark.parametrize("coupling", JUMPING, ids=lambda rule: "-".join(str(value) for value in rule.values()))
+def test_isolated_walker_stays_lost_where_walkers_go_to_the_center(
+    coupling: dict[str, Any], program: Any, breaking: Any
+) -> None:
+    seen = program.both(breaking(coupling, "isolate"))
+    assert not np.isfinite(seen.x[STEP + 1 :, 2]).any()
+    assert np.isfinite(seen.x[:, REST]).all() and np.isfinite(seen.c).all()
+    assert seen.run.status == "done"
+
+
 @pytest.mark.parametrize("order", ["simultaneous", "gradient_first"])
 def test_the_rest_conserve_their_sum(order: str, program: Any, breaking: Any) -> None:
     seen = program.here(breaking({**EASGD, "order": order}, "isolate", curvature=0.0, center_start=0.7))

@@ -11,12 +11,10 @@ from walkers_dist.coupling.theory import downpour_factor, radius
 
 
 @pytest.mark.parametrize(("period", "factor"), [(4, "-0.3756"), (16, "-2.2587919245")], ids=["A19-4", "A19-16"])
-def test_published_factor_here_and_over_gloo(
-    period: int, factor: str, program: Any, bowl: Any, printed: Any
-) -> None:
+def test_published_factor_here_and_over_gloo(period: int, factor: str, program: Any, bowl: Any, printed: Any) -> None:
     """A push at 0 moves nothing; each one after multiplies the center by the factor."""
     seen = program.both(bowl({"name": "downpour", "period": period}, steps=3 * period + 1, curvature=1.0, start=1.0))
-    c = seen.c[1 :: period, 0]
+    c = seen.c[1::period, 0]
     assert c[0] == 1 and len(c) == 4
     assert (c[1:] / c[:-1]).tolist() == [printed(factor)] * 3
     assert downpour_factor(0.1, 1.0, 4, period) == printed(factor)
@@ -26,7 +24,9 @@ def test_elastic_averaging_converges_where_downpour_diverges(program: Any, bowl:
     """At period 16, with alpha = 0.9 / p, as in the paper (A19, A20)."""
     rules = {"downpour": {}, "easgd": {"alpha": 0.225}}
     ends = {
-        name: abs(program.here(bowl({"name": name, "period": 16, **keys}, steps=321, every=321, curvature=1.0)).c[-1, 0])
+        name: abs(
+            program.here(bowl({"name": name, "period": 16, **keys}, steps=321, every=321, curvature=1.0)).c[-1, 0]
+        )
         for name, keys in rules.items()
     }
     assert ends["downpour"] > 1e6 and ends["easgd"] < 1e-3

@@ -18,14 +18,14 @@ BOWL = {
     "walkers_per_process": 2,
     "analysts": 0,
     "steps": 900,
-    "dynamics": {"name": "sgd", "lr": 0.05, "momentum": 0.5, "nesterov": True},
+    "dynamics": {"name": "sgd", "lr": 0.02, "momentum": 0.5, "nesterov": True},
     "log": {"every": 20},
     "snapshots": {"every": 100},
     "checkpoint": {"every": 50, "keep": 20},
 }
 COUPLINGS = {
-    "downpour": {"name": "downpour", "period": 7},
-    "replicated": {"name": "replicated", "g": "auto", "scoping": {"rate": 0.01}},
+    "downpour": {"name": "downpour", "period": 3},
+    "replicated": {"name": "replicated", "g": "auto", "scoping": {"rate": 0.01, "to": 3.0}},
     "explicit center": {"name": "replicated", "g": "auto", "period": 2, "traced": False},
     "parle": {"name": "parle", "period": 7, "gamma": 2.0, "decay": 0.1},
     "parle mpi": {"name": "parle", "period": 7, "gamma": 2.0, "variant": "mpi"},

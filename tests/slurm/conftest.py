@@ -97,8 +97,20 @@ class Slurm:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    def walkers(self, *words: object) -> str:
-        return self.run(sys.executable, "-m", "walkers_dist", *words)
+    def walkers(self, *words: object, node: int = 0) -> str:
+        """`walkers WORDS` on this machine, or on the node of that number."""
+        return self.run(*self.inside(node), sys.executable, "-m", "walkers_dist", *words)
+
+    def inside(self, node: int) -> list[str]:
+        """What comes before a command that runs in the network of a node; 0 is this machine's own."""
+        return ["nsenter", f"--net=/run/netns/{self._network}-n{node}"] if node else []
+
+    def address(self, node: int) -> str:
+        return f"10.77.{self._network.removeprefix('wd')}.{node}"
+
+    @property
+    def _network(self) -> str:
+        return (self.conf.parent / "run" / "network").read_text().strip()
 
     def submit(self, *words: object) -> str:
         """`walkers submit WORDS`; the number of the job."""

@@ -22,13 +22,10 @@ class Agents:
     """Two agents, one on each node of the cluster, which only lends its networks."""
 
     def __init__(self, slurm, *words: str) -> None:
-        network = (slurm.conf.parent / "run" / "network").read_text().strip()
-        head = f"10.77.{network.removeprefix('wd')}.1"
         self.logs = [slurm.folder / f"agent-{number}.log" for number in (1, 2)]
         self.processes = []
         for number, log in enumerate(self.logs, 1):
-            inside = ["nsenter", f"--net=/run/netns/{network}-n{number}"]
-            command = [*inside, str(LAUNCH), head, "2", "2", "bowl.yaml", *words]
+            command = [*slurm.inside(number), str(LAUNCH), slurm.address(1), "2", "2", "bowl.yaml", *words]
             with log.open("wb") as out:
                 self.processes.append(
                     subprocess.Popen(
@@ -76,13 +73,14 @@ def agents(slurm) -> Iterator[Callable[..., Agents]]:
         one.kill()
 
 
-def playing(run: Path, name: str) -> int:
-    """The process that writes this log of the run; 0 while there is none."""
+def playing(run: Path, name: str, word: str = "") -> int:
+    """The process that writes this log of the run, with that in its command line; 0 while there is none."""
     log = str(run / "logs" / f"{name}.log")
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and os.readlink(folder / "fd" / "2") == log:
-                return int(folder.name)
+                if word in (folder / "cmdline").read_text():
+                    return int(folder.name)
         except OSError:  # it has just ended
             continue
     return 0
@@ -99,4 +97,20 @@ def test_a_killed_rank(slurm, agents, tables, name: str) -> None:
     assert both.end() == [0, 0], both.said()
     assert json.loads((run / "run.json").read_text())["status"] == "done"
     assert "resume" in (run / "events.csv").read_text()
+    assert tables(run) == tables(slurm.folder / "undisturbed")
+
+
+def test_a_killed_analyst(slurm, agents, tables) -> None:
+    """Its own child dies, in the middle of the run: another one does the rest, and no other rank takes notice."""
+    run = slurm.folder / "run"
+    both = agents(*LONG, "landscape.pause=0.02", "--run-dir", "run", "--no-report")
+    both.until(lambda: tables(run).get("eigenvalues.csv"), "an analysis")
+    first = playing(run, "analyst-0", "_analyst")
+    os.kill(first, signal.SIGKILL)
+    both.until(lambda: playing(run, "analyst-0", "_analyst") not in (0, first), "another analyst")
+    assert json.loads((run / "run.json").read_text())["status"] == "running"
+    slurm.walkers("run", "bowl.yaml", *LONG, "--run-dir", "undisturbed", "--no-report")
+    assert both.end() == [0, 0], both.said()
+    assert json.loads((run / "run.json").read_text())["status"] == "done"
+    assert not (run / "error.txt").exists() and "resume" not in (run / "events.csv").read_text()
     assert tables(run) == tables(slurm.folder / "undisturbed")

@@ -48,6 +48,7 @@ def network(
     if weights is not None:
         load_weights(module, Path(weights), dtype)
     _refuse_halves(dict(module.named_parameters()), dtype)
+    _refuse_complex(module)  # in another dtype they would silently lose their imaginary parts
     gpus = devices.visible_gpus("auto")
     module.to(devices.device_of(gpus[rank % len(gpus)] if gpus else None), DTYPES[dtype or "float64"])
     said = {"model": model, "model_args": model_args, "weights": weights, "data": data, "data_args": data_args}
@@ -121,6 +122,13 @@ def _refuse_halves(parameters: Mapping[str, Tensor], dtype: str | None) -> None:
             )
 
 
+def _refuse_complex(module: nn.Module) -> None:
+    for name, t in module.state_dict().items():
+        if t.is_complex():
+            kind = str(t.dtype).removeprefix("torch.")
+            raise UserError(f"{name} is {kind}: parameters and buffers must be real, float32 or float64")
+
+
 def _data(path: str, args: Mapping[str, Any]) -> object:
     """(inputs, targets), or batches of them: the training part where the function returns two."""
     function = _imported("data", "--data", path)
@@ -190,7 +198,10 @@ def _imported(category: str, option: str, path: str) -> Any:
 def _mapping(option: str, words: str | None) -> dict[str, Any]:
     if words is None:
         return {}
-    found = text.parse(words)
+    try:
+        found = text.parse(words)
+    except UserError as error:
+        raise UserError(f"{option} {words}: is not readable as YAML: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UserError(f"{option} {words}: must be a mapping, as '{{hidden: 3}}'")
     return found

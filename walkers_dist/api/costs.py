@@ -42,10 +42,11 @@ class Cost:
     def lines(self) -> list[str]:
         """For a reader."""
         what = "spectrum" if self.blocks == 1 else "spectra"
+        products = f"about {self.products:,} products" if self.products else "assembled, without products"
         takes = f"{self.seconds:.2g} s" if self.seconds < 60 else duration(self.seconds)
         return [
             f"{self.blocks} {what} of {self.P:,} parameters, {self.whole or 'none'} of them whole",
-            f"about {self.products:,} products; {takes} by what a few of them take here",
+            f"{products}; {takes} by what a few of them take here",
             f"{self.memory / 1e9:.3g} GB of tensors at the peak; {self.free / 1e9:.3g} GB are free",
         ]
 

@@ -81,6 +81,8 @@ def _keys(own: CurvatureConfig | None, points: Sequence[str], overrides: Sequenc
         keys["density"] = usual | _numbers(density)
     for word in overrides:
         key, value = merge.split(word)
+        if key.startswith("curvature."):
+            raise UserError(f"{word}: keys of the section curvature stand alone here: {word.partition('.')[2]}")
         if key.startswith("density."):
             keys.setdefault("density", usual)
         merge.put(keys, key, value)

@@ -77,7 +77,7 @@ def analyze(options: argparse.Namespace) -> int:
 def _catch_up(run: str | None, keys: Sequence[str], options: argparse.Namespace, asked: Asked) -> int:
     from walkers_dist.roles.pending import catch_up
 
-    if run is None or keys or options.steps or any(asked.values()):
+    if run is None or keys or options.steps is not None or any(asked.values()):
         raise UserError("--pending: measures what a run asked for itself: name the run, and nothing else")
     catch_up(run)
     if not options.no_report:
@@ -95,7 +95,7 @@ def _run(run: str, keys: Sequence[str], options: argparse.Namespace, asked: Aske
 
     if foreign := [name for name in OF_A_NETWORK if getattr(options, name) is not None]:
         raise UserError(f"--{foreign[0].replace('_', '-')}: belongs to --model, and not to a run")
-    opened, steps = open_run(run), steps_named(options.steps or "last")
+    opened, steps = open_run(run), steps_named("last" if options.steps is None else options.steps)
     if options.dry_run:
         return _tell_cost(analyzing.estimate(opened, keys, steps=steps, **asked), options.yes)
     with Standing() as standing:
@@ -157,12 +157,17 @@ def _tell_cost(cost: Cost, yes: bool) -> int:
 def _run_among(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     """The run and the keys: a run's directory may have an `=` in its name, and may stand behind `--density`."""
     words = list(options.overrides)
-    if options.density and not re.match(r"\d", options.density):
+    runs = _runs(words)
+    if options.density and not (runs or options.model or re.match(r"\d", options.density)):
         words, options.density = [options.density, *words], ""
-    runs = [word for word in words if "=" not in word or Path(word).is_dir()]
+        runs = _runs(words)
     if len(runs) > 1:
         raise UserError(f"{runs[1]}: one run at a time, and an override is written key=value")
     return (runs[0] if runs else None), [word for word in words if word not in runs]
+
+
+def _runs(words: Sequence[str]) -> list[str]:
+    return [word for word in words if "=" not in word or Path(word).is_dir()]
 
 
 def _asked(options: argparse.Namespace) -> Asked:

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from walkers_dist.roles.dry_run import print_plan
 
-        print_plan(request)
+        print_plan(request, alone=options.in_process)
         return DONE
     return _ask_and_start(request, options)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from walkers_dist.commands.declaring import Add, takes_overrides
 from walkers_dist.config.errors import DONE
-from walkers_dist.distributed.slurm import Wanted
+
+if TYPE_CHECKING:
+    from walkers_dist.distributed.slurm import Wanted
 
 
 def declare(add: Add) -> None:
@@ -32,6 +35,8 @@ def takes_slurm(parser: argparse.ArgumentParser) -> None:
 
 
 def wanted(options: argparse.Namespace) -> Wanted:
+    from walkers_dist.distributed.slurm import Wanted
+
     return Wanted(
         nodes=options.nodes,
         time=options.time,

@@ -117,6 +117,9 @@ class Coupling(Kind):
 
     scalars: ClassVar[tuple[str, ...]] = ()
     """Names of the sums that travel beside the vectors."""
+    orders: ClassVar[tuple[str | None, ...]] = (None,)
+    """Values of `exchange.order` that it can act in: null, all walkers at once; `round_robin`, one after the other,
+    where t is the clock of that walker and the sums are its own."""
 
     @property
     def vectors(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -42,7 +43,14 @@ class Timeouts(Section):
 
 
 class ExchangeConfig(Section):
-    layout: Literal["auto"] = "auto"
+    """`layout`: how walkers and center meet; collective says that all walkers do at once, as auto does where it can.
+
+    `order`: null is all walkers in every step. In round_robin a step is a tick in which walker t mod p moves alone, in
+    one process.
+    """
+
+    layout: Literal["auto", "collective"] = "auto"
+    order: Literal["round_robin"] | None = None
     timeouts: Timeouts = Timeouts()
     on_failure: Literal["stop"] = "stop"
     on_divergence: Literal["stop", "isolate"] = "stop"
@@ -182,6 +190,16 @@ class Experiment(Section):
         """A single walker without forces has no center beside it."""
         return self.walkers > 1 or not self.coupling.follows_mean
 
+    def clock(self, t: int) -> int:
+        """How many gradients a walker that moves in step t has made before it."""
+        return t if self.exchange.order is None else t // self.walkers
+
+    def gradients(self, t: int, point: str) -> float:
+        """How many gradients a walker has made at step t; for the center, a walker in the mean."""
+        if self.exchange.order is None:
+            return t
+        return t / self.walkers if point == "center" else ceil((t - int(point[1:])) / self.walkers)
+
     @model_validator(mode="before")
     @classmethod
     def _curvature_of_what_there_is(cls, keys: Any) -> Any:
@@ -204,6 +222,7 @@ def _check(experiment: Experiment) -> None:
     _batch_fits_data(experiment)
     _one_number_per_walker(experiment)
     _forces_reach_walkers(experiment)
+    _order_suits_coupling(experiment)
     _names_exist(experiment)
     if experiment.curvature and experiment.curvature.lr and not experiment.analysts:
         raise UserError(f"curvature.lr = {experiment.curvature.lr}: needs analysts of at least 1, who measure it")
@@ -243,6 +262,25 @@ def _forces_reach_walkers(experiment: Experiment) -> None:
         raise UserError(f"dynamics.name = {dynamics.name}: averages cannot be pulled: needs coupling.name = none")
     if reason := coupling.impossible(experiment.walkers, _start_apart(experiment.landscape)):
         raise UserError(f"coupling.{reason}")
+
+
+def _order_suits_coupling(experiment: Experiment) -> None:
+    order, name, layout = experiment.exchange.order, experiment.coupling.name, experiment.exchange.layout
+    if order not in experiment.coupling.orders:
+        if order is None:
+            raise UserError(f"coupling.name = {name}: one walker at a time: needs exchange.order = round_robin")
+        raise UserError(f"exchange.order = {order}: must be null with coupling.name = {name}")
+    if order and layout == "collective":
+        raise UserError(f"exchange.layout = {layout}: must be auto where coupling.name = {name} is in order {order}")
+
+
+def check_apart(experiment: Experiment) -> None:
+    """Raise UserError where the walkers cannot move in several processes."""
+    if order := experiment.exchange.order:
+        raise UserError(
+            f"exchange.order = {order}: coupling.name = {experiment.coupling.name} is in this order in one process "
+            "alone (--in-process, or in_process=True)"
+        )
 
 
 def _start_apart(landscape: LandscapeConfig) -> bool:

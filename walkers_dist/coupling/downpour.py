@@ -1,17 +1,17 @@
-"""DOWNPOUR with all walkers at once: each pushes the sum of its steps, then all begin at the new center.
+"""DOWNPOUR: each walker pushes the sum of its steps, then begins at the new center; all at once, or one at a time.
 
     c <- c + sum_i u^i          at steps with t mod period = 0, the sum u^i of the walker's steps since it last pulled
-    x^i <- c,   u^i <- 0        (nothing is pushed at t = 0)
+    x^i <- c,   u^i <- 0        (at t = 0 an empty push)
     x^i <- x^i - eta g^i        and u^i <- u^i - eta g^i, that is u^i = x^i - (where it last pulled)
 
-On a parabola c is multiplied by 1 - p (1 - (1 - eta h)^period) in a period (`theory.downpour_factor`).
+All at once, on a parabola, c is multiplied by 1 - p (1 - (1 - eta h)^period) in a period (`theory.downpour_factor`).
 Source: Dean et al., "Large scale distributed deep networks" (2012), as in Algorithm 3 of the supplement of Zhang,
 Choromanska, LeCun, arXiv 1412.6651.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from walkers_dist.config.kinds import Coupling, Event, Period
 from walkers_dist.coupling.rows import sum_finite_rows
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Downpour(Coupling):
     name: Literal["downpour"] = "downpour"
     period: Period = 4
+
+    orders: ClassVar[tuple[str | None, ...]] = (None, "round_robin")
 
     @property
     def remembered(self) -> int:

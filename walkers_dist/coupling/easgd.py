@@ -7,11 +7,13 @@ With d^i = alpha (x^i - c), alpha = eta rho, beta = p alpha ("elastic symmetry")
 order: simultaneous     every right-hand side at time t (Eq. 5-6); exchanges at steps with t mod period = 0
        center_last      the same walkers, but the center sees them after they moved (Gauss-Seidel)
        gradient_first   the local step first, then the force, at (t + 1) mod period = 0 (distlearn's AllReduceEA)
+
+One walker at a time, in `round_robin`, it is AEASGD (Algorithm 1): t is that walker's clock, sum and mean are its own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +38,8 @@ class EASGD(Coupling):
     alpha: Annotated[float, Field(gt=-1, lt=1)] = 0.1
     beta: Annotated[float, Field(allow_inf_nan=False)] | None = None
     order: Literal["simultaneous", "gradient_first", "center_last"] = "simultaneous"
+
+    orders: ClassVar[tuple[str | None, ...]] = (None, "round_robin")
 
     def events(self, t: int) -> tuple[Event, ...]:
         clock = t + 1 if self.order == "gradient_first" else t

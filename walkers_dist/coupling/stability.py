@@ -11,6 +11,7 @@ from walkers_dist.coupling.easgd import EASGD
 from walkers_dist.coupling.elementary import Elementary
 from walkers_dist.coupling.theory import downpour_factor, elementary_smallest_alpha, largest_stable_alpha, radius
 from walkers_dist.coupling.theory_momentum import momentum_radius
+from walkers_dist.coupling.theory_round_robin import easgd_largest_stable_alpha
 
 if TYPE_CHECKING:
     from walkers_dist.config.kinds import Coupling
@@ -36,6 +37,28 @@ def stability_warning(
         stable = f"no {key} is stable"
     here = f"with lr={eta:g}, walkers p={p} and curvature h={h:g}" + f" ({where})" * bool(where)
     return stable and f"coupling.{key}={getattr(coupling, key):g} is outside the stable range {here}: {stable}"
+
+
+def round_robin_warning(
+    coupling: Coupling, dynamics_lr: float, curvature_h: float, walkers: int, where: str = ""
+) -> str | None:
+    """As `stability_warning`, of plain gradient steps where the walkers take turns; of an even number of them some
+    alpha beyond the bound are stable too."""
+    eta, h = dynamics_lr, curvature_h
+    if h <= 0 or not has_bound_in_round_robin(coupling):
+        return None
+    assert isinstance(coupling, EASGD)
+    bound, formula = easgd_largest_stable_alpha(eta, h), "(4 - 2 lr h) / (4 - lr h)"
+    if 0 <= coupling.alpha <= bound:
+        return None
+    here = f"with lr={eta:g}, walkers p={walkers} in turns and curvature h={h:g}" + f" ({where})" * bool(where)
+    stable = f"0 <= alpha <= {bound:.6g} = {formula}" if bound else f"none, as alpha <= {formula} needs lr h below 2"
+    return f"coupling.alpha={coupling.alpha:g} is outside the stable range {here}: {stable}"
+
+
+def has_bound_in_round_robin(coupling: Coupling) -> bool:
+    simultaneous = isinstance(coupling, EASGD) and coupling.order == "simultaneous"
+    return simultaneous and coupling.period == 1 and coupling.beta is None
 
 
 def has_bound(coupling: Coupling, look_ahead: float = 0.0) -> bool:

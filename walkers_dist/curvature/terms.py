@@ -98,7 +98,7 @@ def terms_of(loss_fn: Callable[..., Tensor], denominator: Denominator | None, li
         given = f"the class {loss_fn.__name__}" if isinstance(loss_fn, type) else f"a {type(loss_fn).__name__}"
         raise UserError(f"the loss is {given}: pass one of torch's, as CrossEntropyLoss(), or a function of your own")
     loss = _as_module(loss_fn)
-    if type(loss) in DENOMINATORS:
+    if _kind(loss):
         if denominator is not None:
             raise UserError(f"denominator = {denominator}: {_name(loss_fn)} has its own; it is for losses of your own")
         return _known(loss, like)
@@ -113,6 +113,12 @@ def _as_module(loss_fn: Callable[..., Tensor]) -> Any:
     if isinstance(loss_fn, partial) and loss_fn.func in FUNCTIONS and not loss_fn.args:
         return FUNCTIONS[loss_fn.func](**loss_fn.keywords)
     return loss_fn
+
+
+def _kind(loss: Any) -> Any:
+    """Which of torch's losses it computes: also a class of the user's that only sets the arguments of one."""
+    own = type(loss)
+    return next((known for known in own.__mro__ if known in DENOMINATORS and own.forward is known.forward), None)
 
 
 def _known(given: Any, like: Tensor) -> Terms:
@@ -144,7 +150,7 @@ def _known(given: Any, like: Tensor) -> Terms:
     return Terms(
         total=reduced("sum"),
         each=each,
-        denominator=partial(DENOMINATORS[type(loss)], loss),
+        denominator=partial(DENOMINATORS[_kind(loss)], loss),
         summed=loss.reduction == "sum",
         check=check,
         check_classes=partial(_fits_classes, loss) if by_class else _nothing,

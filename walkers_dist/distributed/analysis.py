@@ -124,14 +124,15 @@ def _gathered(
 ) -> GlooTeam:
     """The team, when all its ranks have come. Raises RunFailed naming those that have not."""
     own = dist.PrefixStore(name, store)
-    own.set(f"here-{world.rank}", "1")
+    own.set(f"here-{world.rank}", devices.address_towards(world.host))
     deadline = time.monotonic() + PATIENCE
     while missing := [rank for rank in range(world.size) if not own.check([f"here-{rank}"])]:
         check()
         if time.monotonic() > deadline:
             raise RunFailed(f"ranks {missing} of the analysis did not appear within {PATIENCE:.0f} s")
         time.sleep(POLL)
-    address = devices.address_towards(world.host)
+    addresses = [own.get(f"here-{rank}").decode() for rank in range(world.size)]
+    address = devices.address_towards(world.host, devices.first_beyond_loopback(addresses))
     group = make_group(own, "group", range(world.size), world.rank, backend="gloo", address=address)
     return GlooTeam(group, world.rank, world.size)
 

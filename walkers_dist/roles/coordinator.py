@@ -93,7 +93,9 @@ class Coordinator:
                 self._reason = "as asked for"
 
     def step(self, t: int) -> None:
-        if "message" in self.course.experiment.coupling.events(t) and center_at_exchanges(self.course, len(self.c)):
+        experiment = self.course.experiment
+        exchanged = "message" in experiment.coupling.events(experiment.clock(t))
+        if exchanged and center_at_exchanges(self.course, len(self.c)):
             self.link.receive(self.c)
 
     def report(self, t: int, due: Due) -> None:
@@ -190,16 +192,21 @@ class Coordinator:
             rows["center"] = messages[0][0]["center"][0].tolist()
         for seat, (tensors, _) in zip(self.seats, messages, strict=True):
             rows |= zip(seat.walkers, tensors["rows"].tolist(), strict=True)
-        epoch = t / self.per_epoch if self.per_epoch else None
         lr = self.course.experiment.dynamics.lr
         splits = self.landscape.splits
         self.results.append(
-            [[t, epoch, name, lr, *cells(figures, ROWS, splits), self.elapsed] for name, figures in rows.items()]
+            [
+                [t, self._epoch(t, name), name, lr, *cells(figures, ROWS, splits), self.elapsed]
+                for name, figures in rows.items()
+            ]
         )
         self._measured, self._losses = t, {name: figures[1] for name, figures in rows.items()}
         self._consider_stopping(rows)
         share = self.measuring / max(self.trained, 1e-9)
         self.progress.show(t, self.course.last, self._losses, share)
+
+    def _epoch(self, t: int, name: str) -> float | None:
+        return self.course.experiment.gradients(t, name) / self.per_epoch if self.per_epoch else None
 
     def _write_distances(self, t: int, messages: Sequence[Message]) -> None:
         probes = self.course.experiment.probes

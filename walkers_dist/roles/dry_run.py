@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from walkers_dist.config.errors import UserError
-from walkers_dist.config.schema import Experiment
+from walkers_dist.config.schema import Experiment, check_apart
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.plan import Entry, Plan, make_plan, processes_for
 from walkers_dist.landscape import Landscape
@@ -22,10 +22,15 @@ BASIS = 60
 """Vectors that the search for extreme eigenvalues keeps."""
 
 
-def print_plan(request: Request) -> None:
-    """Print the plan of a run on this machine. Raises `UserError` as the run would."""
+def print_plan(request: Request, alone: bool = False) -> None:
+    """Print the plan of a run on this machine, `alone` in one process. Raises `UserError` as the run would."""
     preparation = prepare(request)
     experiment, landscape = preparation.experiment, preparation.landscape
+    if alone:
+        preparation.stay_alone()
+        experiment = experiment.model_copy(update={"walkers_per_process": experiment.walkers})
+    else:
+        check_apart(experiment)
     plan = plan_here(experiment)
     print(f"{experiment.name}: {experiment.walkers} walkers, {experiment.steps} steps, {landscape.size} parameters")
     memory = peak_memory(experiment, landscape, plan)

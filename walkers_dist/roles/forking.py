@@ -154,7 +154,7 @@ class Fork:
     def _kept(self, walker: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Of what the parent's checkpoint has under this name."""
         coupling, dynamics = self.experiment.coupling, self._dynamics_go_on()
-        same = coupling.name == self.before.coupling.name
+        same = coupling.name == self.before.coupling.name and self._clocks_go_on()
         if walker == DESCENT:
             return dict(named) if dynamics and coupling.descends else {}
         if walker == COUPLING:
@@ -165,7 +165,11 @@ class Fork:
     def _dynamics_go_on(self) -> bool:
         """Whether the new dynamics can use what the old ones remember."""
         new, old = self.experiment.dynamics, self.before.dynamics
-        return new.name == old.name or _remembers(new) == _remembers(old)
+        return self._clocks_go_on() and (new.name == old.name or _remembers(new) == _remembers(old))
+
+    def _clocks_go_on(self) -> bool:
+        """Whether a step is to the walkers what it was; among those that take turns some may remember less."""
+        return self.experiment.exchange.order == self.before.exchange.order
 
 
 def forked(request: Request) -> Fork:

@@ -25,6 +25,7 @@ from walkers_dist.roles.pending import list_pending
 from walkers_dist.roles.preparation import Preparation, first_center, prepare
 from walkers_dist.roles.request import Request
 from walkers_dist.roles.requeued import followed
+from walkers_dist.roles.round_robin import RoundRobin
 from walkers_dist.roles.walkers import Walkers
 
 
@@ -60,7 +61,7 @@ def _run(preparation: Preparation, request: Request, signals: Received, started:
         landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype, device=device)
         channel, link = LocalChannel(), LocalLink()
         center = first_center(preparation, experiment.walker_names)
-        walkers = Walkers(
+        walkers = (RoundRobin if experiment.exchange.order else Walkers)(
             process=seat.name,
             names=seat.walkers,
             run=run,

@@ -14,7 +14,7 @@ from walkers_dist.config.changes import is_live
 from walkers_dist.config.errors import FAILED, INTERRUPTED, WRONG_INPUT, UserError
 from walkers_dist.config.load import load
 from walkers_dist.config.merge import split
-from walkers_dist.config.schema import Experiment
+from walkers_dist.config.schema import Experiment, check_apart
 from walkers_dist.distributed import local
 from walkers_dist.distributed.plan import processes_for
 from walkers_dist.records import run_directory
@@ -52,6 +52,7 @@ def _tell(descriptor: int | None, run: str = "", refused: str = "") -> None:
 def _ranks(request: Request, started: float) -> local.Ranks:
     """The ranks that a run has on this machine. Raises `UserError`."""
     experiment = _asked_for(request)
+    check_apart(experiment)
     gpus = _gpus() if experiment.device != "cpu" else 0
     processes = processes_for(experiment.walkers, experiment.walkers_per_process, gpus, experiment.device)
     from walkers_dist.roles import rank

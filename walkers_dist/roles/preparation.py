@@ -17,6 +17,7 @@ from walkers_dist.config.course import Change, Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.config.load import load
 from walkers_dist.config.schema import Experiment
+from walkers_dist.config.text import inline
 from walkers_dist.curvature.full import refuse_too_large
 from walkers_dist.distributed import devices
 from walkers_dist.landscape import Landscape, build
@@ -170,7 +171,9 @@ def _resume_claimed(run: RunDirectory, request: Request) -> Preparation:
         if not may_resume_with(experiment, key):
             raise UserError(f"{key} = {value}: cannot change at a resume; a fork may change any key")
     moved = [word for word in request.overrides if not is_live(experiment, merge.split(word)[0])]
-    experiment = experiment_of(run, moved)
+    order, experiment = experiment.exchange.order, experiment_of(run, moved)
+    if experiment.exchange.order != order:
+        raise UserError(f"exchange.order = {inline(experiment.exchange.order)}: cannot change at a resume")
     landscape = _checked_landscape(experiment)
     _check_tables(run)
     checkpoint = newest_checkpoint(run)

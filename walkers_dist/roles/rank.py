@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from walkers_dist.config.course import Course
 from walkers_dist.config.errors import DONE, FAILED, INTERRUPTED, WRONG_INPUT, RunFailed, UserError
+from walkers_dist.config.schema import check_apart
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.channel import GroupChannel
 from walkers_dist.distributed.control import listening
@@ -75,7 +76,7 @@ def _follow(world: World, store: dist.Store, mine: Entry) -> int:
         )
         return FAILED
     guard = Guard(party.run, seat.name)
-    ignore()  # the coordinator says when it ends; srun, told of the first failure, would hide it by ending the others
+    ignore()  # the coordinator says when it ends; srun's SIGTERM after a first failure would hide the code of that
     if seat.role == "analyst":
         return _analyse(party)
     return guard.play(lambda: _walk(party, guard))
@@ -100,9 +101,11 @@ def _coordinate(world: World, store: dist.Store, mine: Entry, request: Request, 
         begun = store.get(RUN_KEY).decode()
         request = replace(request, config=None, overrides=(), run_dir=None, resume=begun, paused=False)
     try:
+        ignore()  # once it has listened to them
         with stop_signals() as signals:
             request = followed(request)
             preparation = prepare(request)
+            check_apart(preparation.experiment)
             publish = functools.partial(_publish, preparation, request, store)
             start = lead(store, world.size, mine, publish, preparation.experiment.exchange.timeouts.start)
             party = Party(world, store, start)

@@ -15,7 +15,7 @@ from walkers_dist import curvature
 from walkers_dist.config.kinds import Dynamics
 from walkers_dist.config.schema import Experiment
 from walkers_dist.coupling.stability import has_bound as bound_is_known
-from walkers_dist.coupling.stability import stability_warning
+from walkers_dist.coupling.stability import has_bound_in_round_robin, round_robin_warning, stability_warning
 from walkers_dist.dynamics.nesterov import Nesterov
 from walkers_dist.dynamics.sgd import SGD
 from walkers_dist.landscape import Landscape
@@ -43,8 +43,11 @@ def warn(experiment: Experiment, found: Curvature | None) -> bool:
     if found is None or not has_bound(experiment):
         return False
     lr, h = experiment.dynamics.lr, found.h + experiment.dynamics.weight_decay
-    momentum = _look_ahead(experiment.dynamics) or 0.0
-    warning = stability_warning(experiment.coupling, lr, h, experiment.walkers, found.where, momentum)
+    known = experiment.coupling, lr, h, experiment.walkers, found.where
+    if experiment.exchange.order:
+        warning = round_robin_warning(*known)
+    else:
+        warning = stability_warning(*known, _look_ahead(experiment.dynamics) or 0.0)
     if warning:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return warning is not None
@@ -53,6 +56,8 @@ def warn(experiment: Experiment, found: Curvature | None) -> bool:
 def has_bound(experiment: Experiment) -> bool:
     """Whether there is a bound to compare a curvature with."""
     momentum = _look_ahead(experiment.dynamics)
+    if experiment.exchange.order:
+        return momentum == 0 and has_bound_in_round_robin(experiment.coupling)
     return momentum is not None and bound_is_known(experiment.coupling, momentum)
 
 
