@@ -352,6 +352,35 @@ def test_what_is_refused(words, line, unmeasured, tmp_path, monkeypatch, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["RUN"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"tops": 1}, "tops: is none of what can be asked for: walkers, matrix, top"),
+        ({"density": 5}, "density = 5: must be True, PROBESxSTEPS"),
+        ({"density": (1, 2, 3)}, "density = (1, 2, 3): must be True, PROBESxSTEPS"),
+        ({"walkers": "w99"}, "curvature.of = w99: must be of center, w0, w1"),
+    ],
+)
+def test_what_is_refused_in_python(bowl, asked, line):
+    with pytest.raises(wd.UserError) as refused:
+        wd.analyze(bowl, **asked)
+    assert str(refused.value).startswith(line) and not bowl.directory.table("eigenvalues").exists()
+
+
+def test_names_may_be_one_word(bowl):
+    assert estimate(bowl, top=1, walkers="w0,w1").blocks == estimate(bowl, top=1, walkers=["w0", "w1"]).blocks == 2
+    assert estimate(bowl, top=1, walkers="all").blocks == 12
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(run, monkeypatch, capsys):
+    def claim(directory: RunDirectory) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(RunDirectory, "claim", claim)
+    assert main(["analyze", str(run.path), "--top", "1", "--no-report"]) == 2
+    assert capsys.readouterr().err == f"walkers: {run.path}: cannot be written: Permission denied\n"
+
+
 def test_no_step_at_all_is_refused(bowl):
     with pytest.raises(wd.UserError, match=r"steps = \[\]: must name a step"):
         wd.analyze(bowl, steps=[])

@@ -73,6 +73,7 @@ def test_defaults_of_sections() -> None:
             "every": 100,
             "of": ("center", "w0"),
             "matrix": ("hessian",),
+            "lr": None,
             "top": 5,
             "bottom": 3,
             "vectors": False,

@@ -133,15 +133,15 @@ class Slurm:
         """What it has said, or what all tasks of an array have."""
         return "\n".join(p.read_text(encoding="utf-8") for p in sorted(self.folder.glob(f"slurm-{number}[._]*")))
 
-    def until(self, condition: Callable[[], Any], number: str) -> Any:
+    def until(self, condition: Callable[[], Any], number: str, patience: float = PATIENCE) -> Any:
         """Wait until the condition holds; its value."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not (value := condition()):
             assert time.monotonic() < deadline, f"{self.job(number)}\n{self.log(number)}"
             time.sleep(0.2)
         return value
 
-    def end(self, number: str) -> str:
+    def end(self, number: str, patience: float = PATIENCE) -> str:
         """Wait until a job is no more, and say how it ended."""
         over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 
@@ -149,7 +149,7 @@ class Slurm:
             states = {task["JobState"] for task in self.tasks(number)}
             return ", ".join(sorted(states)) if states <= over and not self._queued(number) else ""
 
-        return self.until(state, number)
+        return self.until(state, number, patience)
 
     def at_step(self, number: str, run: Path, step: int) -> None:
         """Wait until the tables of the run hold that step or a later one."""

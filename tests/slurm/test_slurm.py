@@ -40,21 +40,27 @@ def test_one_node(slurm, tables, undisturbed) -> None:
     assert slurm.job(number)["Comment"] == "a"  # of "a b": scontrol's words are split
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_warned_before_its_time_is_up_it_goes_on_later(slurm, tables, nodes: int) -> None:
-    """SLURM's minutes are whole, and it warns within half a minute here; several turns may be needed."""
-    long = ("steps=400", "checkpoint.every=1000")  # the warning's own checkpoint is what it goes on from
+    """SLURM's minutes are whole, and it warns within half a minute here; several turns may be needed.
+
+    The more so on a busy machine: the analyst gives way to everybody, and begins anew with each turn.
+    """
+    long = ("steps=300", "checkpoint.every=1000")  # the warning's own checkpoint is what it goes on from
     number = slurm.submit(
         "bowl.yaml", *long, "landscape.pause=0.1", "--nodes", nodes, "--time", 1, "--sbatch", "signal=B:USR1@30",
         "--no-report",
     )  # fmt: skip
     slurm.walkers("run", "bowl.yaml", *long, "--run-dir", "undisturbed", "--no-report")
-    assert slurm.end(number) == "COMPLETED", slurm.log(number)
+    assert slurm.end(number, patience=400.0) == "COMPLETED", slurm.log(number)
     (run,) = slurm.folder.glob("runs/bowl-*")
     turns = int(slurm.job(number)["Restarts"])
     assert turns >= 1 and status(run) == "done"
     told = [line.split(",")[2:4] for line in (run / "events.csv").read_text().splitlines()[1:]]
-    assert told == [["stop", "SIGUSR1"], ["resume", ""]] * turns
+    stop, resume = ["stop", "SIGUSR1"], ["resume", ""]
+    assert told[:2] == [stop, resume]
+    assert [event for event in told if event != stop] == [resume] * turns  # with all steps made, nothing is stopped
     assert tables(run) == tables(slurm.folder / "undisturbed")
 
 

@@ -64,7 +64,10 @@ def analyze(
 
     def work(matrix: Callable[[str], Operator]) -> None:
         subject.matrix = matrix
-        run.directory.claim()
+        try:
+            run.directory.claim()
+        except OSError as error:
+            raise UserError(f"{run.path}: cannot be written: {error.strerror}") from None
         try:
             measured(subject, plan, tell, yes)
         finally:

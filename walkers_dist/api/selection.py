@@ -21,13 +21,14 @@ Density = bool | str | tuple[int, int]
 class Asked(TypedDict, total=False):
     """What is said of an analysis, all by keyword; the keys of the section `curvature` say the same.
 
-    `walkers`: points by name, `["all"]` every one. `matrix`: of hessian, ggn, residual. `top`, `bottom`: eigenvalues of
+    `walkers`: points by name, `all` every one. `matrix`: of hessian, ggn, residual. Both are names, or words as
+    `"hessian,ggn"`. `top`, `bottom`: eigenvalues of
     either end; `full`: all of them. `density`: True, `"PROBESxSTEPS"` or both numbers. `vectors`: those of the ends are
     kept.
     """
 
-    walkers: Sequence[str] | None
-    matrix: Sequence[str] | None
+    walkers: Sequence[str] | str | None
+    matrix: Sequence[str] | str | None
     top: int | None
     bottom: int | None
     full: bool
@@ -42,6 +43,8 @@ def selected(
 
     The points (`of`) and matrices come in the order of the tables. Raises UserError, also where nothing is asked for.
     """
+    if unknown := [key for key in asked if key not in Asked.__annotations__]:
+        raise UserError(f"{unknown[0]}: is none of what can be asked for: {', '.join(Asked.__annotations__)}")
     keys = _keys(own, points, overrides, asked)
     if "every" in keys:
         raise UserError(f"curvature.every = {keys['every']}: says when a run measures; here the steps do")
@@ -69,9 +72,9 @@ def _keys(own: CurvatureConfig | None, points: Sequence[str], overrides: Sequenc
     """Those of the section `curvature` that are said now; the overrides have the last word."""
     keys: dict[str, Any] = {key: asked[key] for key in ("top", "bottom") if asked.get(key) is not None}  # type: ignore
     if (walkers := asked.get("walkers")) is not None:
-        keys["of"] = list(points if list(walkers) == ["all"] else walkers)
+        keys["of"] = list(points) if (of := _names(walkers)) == ["all"] else of
     if (matrix := asked.get("matrix")) is not None:
-        keys["matrix"] = list(matrix)
+        keys["matrix"] = _names(matrix)
     if asked.get("full"):
         keys["full"] = "always"
     if asked.get("vectors"):
@@ -87,6 +90,10 @@ def _keys(own: CurvatureConfig | None, points: Sequence[str], overrides: Sequenc
             keys.setdefault("density", usual)
         merge.put(keys, key, value)
     return keys
+
+
+def _names(said: Sequence[str] | str) -> list[str]:
+    return said.split(",") if isinstance(said, str) else list(said)
 
 
 def _valid(own: CurvatureConfig | None, points: Sequence[str], asked: dict[str, Any]) -> CurvatureConfig:
@@ -111,5 +118,7 @@ def _numbers(density: Density) -> dict[str, int]:
             raise UserError(f"density = {density}: must be PROBESxSTEPS, as in 10x100")
         probes, steps = map(int, density.split("x"))
     else:
+        if not isinstance(density, tuple | list) or len(density) != 2:
+            raise UserError(f"density = {density}: must be True, PROBESxSTEPS as in 10x100, or both numbers")
         probes, steps = density
     return {"probes": probes, "steps": steps}

@@ -57,8 +57,9 @@ def round_robin_warning(
 
 
 def has_bound_in_round_robin(coupling: Coupling) -> bool:
-    simultaneous = isinstance(coupling, EASGD) and coupling.order == "simultaneous"
-    return simultaneous and coupling.period == 1 and coupling.beta is None
+    if not isinstance(coupling, EASGD):
+        return False
+    return coupling.order == "simultaneous" and coupling.period == 1 and coupling.beta is None
 
 
 def has_bound(coupling: Coupling, look_ahead: float = 0.0) -> bool:

@@ -80,7 +80,8 @@ class Objective:
         if len(self.chunks) > 1 and self.terms.denominator is None:
             raise UserError(
                 f"the data come in {len(self.chunks)} chunks, and what divides the loss is not known: pass "
-                'denominator="samples" for a mean over the leading dimension, "sum", or a function of the targets (--denominator)'
+                'denominator="samples" for a mean over the leading dimension, "sum", or a function of the targets '
+                "(--denominator)"
             )
         self.divisor = 1.0
         if self.terms.denominator and not self.terms.summed:
@@ -143,7 +144,8 @@ class Objective:
         if self.terms.denominator is None:
             raise UserError(
                 "the gradients of single samples need to know what divides the loss: pass "
-                'denominator="samples" for a mean over the leading dimension, "sum", or a function of the targets (--denominator)'
+                'denominator="samples" for a mean over the leading dimension, "sum", or a function of the targets '
+                "(--denominator)"
             )
         N = sum(leading(y) for _, y in self.chunks)
         factor = 1.0 if self.terms.summed else float(N)

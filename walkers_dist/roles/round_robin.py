@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from walkers_dist.roles.walkers import COUPLING, Walkers
+from walkers_dist.roles.walkers import COUPLING, DESCENT, Walkers
+
+if TYPE_CHECKING:
+    from walkers_dist.config.kinds import State
 
 
 class RoundRobin(Walkers):
@@ -21,7 +24,8 @@ class RoundRobin(Walkers):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._alone = [self._row(k) for k in range(len(self.names))]
-        self.memory = {key: v for key, v in self.memory.items() if v.ndim == 1}
+        self.memory = _of_center(self.memory)
+        del self._minibatch  # the rows have their own
 
     def _row(self, k: int) -> Walkers:
         """Walker k on its own, in the same place of memory, around the same center."""
@@ -38,7 +42,7 @@ class RoundRobin(Walkers):
         row = self._alone[k]
         row.memory |= self.memory
         Walkers.step(row, clock)
-        self.memory = {key: row.memory.pop(key) for key, v in list(row.memory.items()) if v.ndim == 1}
+        self.memory = _of_center(row.memory)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         named = super().state_dict()
@@ -48,5 +52,10 @@ class RoundRobin(Walkers):
 
     def load_state_dict(self, named: Mapping[str, Mapping[str, Tensor]]) -> None:
         for row in self._alone:
-            Walkers.load_state_dict(row, {name: named[name] for name in row.names})
-        self.memory = {key: v.to(self.X) for key, v in named.get(COUPLING, {}).items()}
+            Walkers.load_state_dict(row, {who: named[who] for who in (*row.names, COUPLING, DESCENT) if who in named})
+            self.memory = _of_center(row.memory)
+
+
+def _of_center(memory: State) -> State:
+    """What a coupling remembers of the center, taken out of all that it does."""
+    return {key: memory.pop(key) for key, v in list(memory.items()) if v.ndim == 1}
