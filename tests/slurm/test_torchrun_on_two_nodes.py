@@ -78,9 +78,9 @@ def playing(run: Path, name: str, word: str = "") -> int:
     log = str(run / "logs" / f"{name}.log")
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and os.readlink(folder / "fd" / "2") == log:
-                if word in (folder / "cmdline").read_text():
-                    return int(folder.name)
+            own = folder.name.isdigit() and os.readlink(folder / "fd" / "2") == log
+            if own and word in (folder / "cmdline").read_text():
+                return int(folder.name)
         except OSError:  # it has just ended
             continue
     return 0

@@ -20,7 +20,7 @@ from walkers_dist.records.journal import Journal
 from walkers_dist.records.tables import merge_rows
 from walkers_dist.roles.tasks import probe_at
 
-Steps = Sequence[int] | str
+Steps = Sequence[int] | int | str
 
 
 def probe(
@@ -72,7 +72,7 @@ def configured(run: Run, kind: str, overrides: Sequence[str]) -> Probe:
     return found
 
 
-def steps_named(text: str) -> Steps:
+def steps_named(text: str) -> Sequence[int] | str:
     """`last`, `all`, or steps as `0,100`. Raises UserError."""
     if text in ("last", "all"):
         return text
@@ -93,6 +93,7 @@ def steps_of(run: Run, asked: Steps) -> list[int]:
         return there
     if isinstance(asked, str):
         raise UserError(f"steps = {asked}: must be last, all, or steps that have a snapshot")
+    asked = [asked] if isinstance(asked, int) else asked
     if not asked:
         raise UserError("steps = []: must name a step")
     for step in asked:

@@ -36,7 +36,7 @@ def declare(add: Add) -> None:
     what = parser.add_argument_group("what is measured")
     what.add_argument("--steps", "--step", metavar="S,…", help="snapshots: last (default), all, or 0,100")
     what.add_argument("--walkers", metavar="W,…", help="points: center,w0, or all")
-    what.add_argument("--matrix", metavar="M,…", help="of hessian,ggn,residual")
+    what.add_argument("--matrix", metavar="M,…", help="of hessian, ggn (the Gauss-Newton matrix G), residual (H - G)")
     what.add_argument("--top", metavar="K", type=int, help="the K largest eigenvalues")
     what.add_argument("--bottom", metavar="K", type=int, help="the K smallest")
     what.add_argument("--full", action="store_true", help="all of them")
@@ -50,7 +50,9 @@ def declare(add: Add) -> None:
     network.add_argument("--data", metavar="MODULE:NAME", help="a function that returns the data, as my_data:load")
     network.add_argument("--data-args", metavar="YAML", help="its arguments")
     network.add_argument("--loss", metavar="LOSS", help="cross_entropy (default), squared_error or MODULE:NAME")
-    network.add_argument("--denominator", metavar="D", help="of a loss of your own: samples, sum or MODULE:NAME")
+    network.add_argument(
+        "--denominator", metavar="D", help="what divides a loss of your own: samples, sum (nothing) or MODULE:NAME"
+    )
     network.add_argument("--dtype", choices=("float32", "float64"), help="in which it is evaluated (default: float64)")
     network.add_argument("--out", metavar="DIR", help="where the results lie (default: runs/NAME-DIGEST)")
 

@@ -49,6 +49,11 @@ class GlooTeam:
         if self.group:
             wait(begin(self.group.allreduce, [tensor]))
 
+    def leave(self) -> None:
+        """After the last call. The group's threads end here: one that lets go of a tensor while Python itself ends
+        aborts the process."""
+        self.group = None
+
 
 def together(
     ranks: int,
@@ -75,7 +80,7 @@ def together(
     with _children(ranks, store.port, make, arguments) as children:
         try:
             team = _gathered(World(0, ranks, "127.0.0.1", store.port), store, check=lambda: _refuse_dead(children))
-            found = lead(team, made, work)
+            found = _led(team, made, work)
         except PeerLost:
             raise RunFailed(_why(children, store)) from None
         for child in children:
@@ -91,7 +96,7 @@ def multiply(port: str, rank: str, ranks: str, make: str, arguments: str) -> int
     store = world.connect()
     try:
         made = _maker(make)(world.rank, **json.loads(arguments))
-        lead(_gathered(world, store), made, _nothing)
+        _led(_gathered(world, store), made, _nothing)
     except PeerLost:
         return FAILED
     except Exception as error:
@@ -106,11 +111,22 @@ def _of_job(world: World, made: Make, work: Callable[[Callable[[str], Operator]]
         return lead(GlooTeam(None, 0, 1), made, work)
     name = f"analysis-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}-{next(_calls)}"
     try:
-        return lead(_gathered(world, _store_of_job(world), name), made, work)
+        return _led(_gathered(world, _store_of_job(world), name), made, work)
     except PeerLost:
         if world.rank == 0:
             raise RunFailed("another rank of the analysis is gone") from None
         raise SystemExit(FAILED) from None
+
+
+def _led(team: GlooTeam, made: Make, work: Callable[[Callable[[str], Operator]], T]) -> T | None:
+    """As `lead`; the team is left where all its ranks know that it is through."""
+    try:
+        found = lead(team, made, work)
+    except UserError:
+        team.leave()
+        raise
+    team.leave()
+    return found
 
 
 @cache

@@ -14,6 +14,8 @@ from walkers_dist.report.series import Array
 
 HISTOGRAMS = 4
 BINS = 90
+ROUNDING = 1e-12
+"""times the largest: smaller ones have no sign in double precision."""
 OUTLIERS = 12
 FLOOR = 0.7
 """Where bars stand on the axis of counts, so that a single eigenvalue is seen; below it are the ticks of outliers."""
@@ -66,10 +68,10 @@ def _histogram(name: str, point: Point) -> Picture:
     ticks = [t for t in (*(-s for s in sizes), 0.0, *sizes) if low - room <= float(bend(t)) <= high + room]
     axes.set_xticks([float(bend(t)) for t in ticks], [number(t) for t in ticks])
 
-    below = int((values < 0).sum())
+    below = int((values < -ROUNDING * np.abs(values).max()).sum())
     words = (
         f"{len(values):,} eigenvalues at step {point.step:,}: largest {number(values.max())}, "
         f"smallest {number(values.min())}, "
-        f"{below:,} below 0. Ticks: the {len(outer)} farthest from 0. Counts are logarithmic."
+        f"{below:,} below 0 by more than rounding. Ticks: the {len(outer)} farthest from 0. Counts are logarithmic."
     )
     return Picture(point.title, to_svg(figure, name, escape(f"{point.title}. {words}")), words)
