@@ -22,30 +22,37 @@ def blocks(language: str) -> list[str]:
 def examples(monkeypatch):
     monkeypatch.syspath_prepend(str(HERE))
     yield
-    for module in ("halfway", "my_data", "my_nets"):
+    for module in ("my_diloco", "my_data", "my_nets"):
         sys.modules.pop(module, None)
 
 
 def test_the_coupling_of_the_readme_is_the_one_that_runs():
-    code = (HERE / "halfway.py").read_text(encoding="utf-8")
-    assert any(block.strip() and block.strip() in code for block in blocks("python") if "class Halfway" in block)
+    code = (HERE / "my_diloco.py").read_text(encoding="utf-8")
+    assert code in blocks("python")
+    assert len(code.splitlines()) < 80
 
 
-def test_a_coupling_from_outside_the_package(examples, tmp_path):
-    quadratic = {"kind": "quadratic", "start": [1.0, 2.0, 3.0], "center_start": 0.0}
-    run = wd.run(
-        {
-            "name": "outside", "dtype": "float64", "walkers": 3, "steps": 2, "analysts": 0, "landscape": quadratic,
-            "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "batch_size": None},
-            "coupling": {"name": "halfway:Halfway", "period": 2},
-        },
-        run_dir=tmp_path / "run",
-        report=False,
-    )  # fmt: skip
-    moved = [0.81 * x for x in (1.0, 2.0, 3.0)]  # two steps of x <- 0.9 x, then halfway to the center at 0
-    for name, x in zip(("w0", "w1", "w2"), moved, strict=True):
-        assert run.snapshot(2, name).item() == pytest.approx(x / 2, abs=1e-15)
-    assert run.snapshot(2, "center").item() == pytest.approx(sum(moved) / 3, abs=1e-15)
+def diloco(name: str, folder: Path, **keys: object) -> wd.Run:
+    quadratic = {"kind": "quadratic", "start": 1.0, "center_start": 1.0, "noise": 0.1}
+    experiment = {
+        "name": "outside", "dtype": "float64", "walkers": 3, "steps": 50, "analysts": 0, "landscape": quadratic,
+        "dynamics": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "batch_size": None},
+        "coupling": {"name": name, "period": 10}, "checkpoint": {"every": 25},
+    }  # fmt: skip
+    return wd.run({**experiment, **keys}, run_dir=folder / name.replace(":", "-"), report=False)
+
+
+def test_a_coupling_from_outside_the_package_is_like_one_from_within(examples, tmp_path):
+    """C8 of the specification without noise; with it, and after a resume in the middle, the package's own."""
+    still = {"kind": "quadratic", "start": 1.0}
+    theirs = diloco("my_diloco:DiLoCo", tmp_path / "still", landscape=still)
+    assert theirs.snapshot(50, "center").item() == pytest.approx(-0.0703511484, abs=1e-8)
+    theirs, ours = diloco("my_diloco:DiLoCo", tmp_path), diloco("diloco", tmp_path)
+    for name in ("center", "w0", "w1", "w2"):
+        assert theirs.snapshot(50, name).item() == pytest.approx(ours.snapshot(50, name).item(), abs=1e-14)
+    resumed = [wd.resume(run, ["steps=75"], report=False) for run in (theirs, ours)]
+    theirs, ours = (run.snapshot(75, "center").item() for run in resumed)
+    assert theirs == pytest.approx(ours, abs=1e-14)
 
 
 def test_the_notebook_lines_of_the_readme(tmp_path, monkeypatch):

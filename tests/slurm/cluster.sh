@@ -30,10 +30,11 @@ up() {
   return 1
 }
 
-# Names and addresses that no other cluster on this machine has: MARK.0/24, the machine itself is MARK.254.
+# Names and addresses that no other cluster on this machine has: NET.0/24, the machine itself is NET.254. Of two ranks
+# gloo lets that with the greater address call the other: below 127, none would ever call one that sits on loopback.
 lay_network() {
   for third in $(seq 1 250); do
-    mark=wd$third net=10.77.$third
+    mark=wd$third net=198.18.$third
     ip link add "$mark" type bridge 2>"$base/log/network" && break
     grep -q "File exists" "$base/log/network" || { cat "$base/log/network" >&2; exit 3; }
   done

@@ -106,7 +106,7 @@ class Slurm:
         return ["nsenter", f"--net=/run/netns/{self._network}-n{node}"] if node else []
 
     def address(self, node: int) -> str:
-        return f"10.77.{self._network.removeprefix('wd')}.{node}"
+        return f"198.18.{self._network.removeprefix('wd')}.{node}"
 
     @property
     def _network(self) -> str:
