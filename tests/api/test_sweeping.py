@@ -128,3 +128,12 @@ def test_the_run_of_another_configuration_is_not_taken_for_a_point(bowl: str) ->
     ):
         grid(bowl, ["seed=1,2", "steps=7"])
     assert len(grid(bowl, ["seed=1,2", "threads=2"])) == 2, "where and how it runs is not what it is"
+
+
+def test_methods_that_run_in_one_process_alone_can_be_swept(bowl: str) -> None:
+    apart = "exchange.order=round_robin", "coupling.name=adownpour,mdownpour", "dynamics.momentum=0"
+    code, said, _ = sweep(bowl, *apart, "--out", "apart", "--no-report")
+    assert code == 1 and sum("failed" in line for line in said) == 2
+    code, said, err = sweep(bowl, *apart, "--out", "apart", "--no-report", "--in-process")
+    assert (code, err) == (0, ""), said
+    assert {status(str(run)) for run in Path("apart").glob("coupling*")} == {"done"}

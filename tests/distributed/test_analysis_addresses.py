@@ -14,10 +14,12 @@ ROUTES = {"127.0.1.1": "127.0.0.1", "head": "10.0.0.2", "10.0.0.2": "10.0.0.1"}
 
 
 def test_no_rank_is_reached_by_loopback(monkeypatch) -> None:
-    """Bound to it, a rank cannot be reached from the other host; of a pair gloo lets the one with the greater address call."""
+    """Bound to it, a rank cannot be reached from the other host; that with the greater address calls the other."""
     monkeypatch.setattr(devices, "_own_address", ROUTES.__getitem__)
     bound = {}
-    monkeypatch.setattr(analysis, "make_group", lambda *words, **keywords: bound.setdefault(words[3], keywords["address"]))
+    monkeypatch.setattr(
+        analysis, "make_group", lambda *words, **keywords: bound.setdefault(words[3], keywords["address"])
+    )
     store = dist.HashStore()
     worlds = [World(0, 2, "127.0.1.1", 1), World(1, 2, "head", 1)]
     with ThreadPoolExecutor(2) as threads:

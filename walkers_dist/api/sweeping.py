@@ -137,8 +137,12 @@ def folder_name(values: dict[str, str]) -> str:
 # ---- here -----------------------------------------------------------------------------------------------------
 
 
-def run_points(points: Sequence[Point], jobs: int, report: bool, tell: Callable[[Point, str], None]) -> int:
+def run_points(
+    points: Sequence[Point], jobs: int, report: bool, in_process: bool, tell: Callable[[Point, str], None]
+) -> int:
     """Run those that are not done, so many at a time; a failed one does not stop the others.
+
+    `in_process`: all walkers of a run in one process.
 
     `tell(point, what)`: that it begins, and how it ended. Returns the exit code of the sweep: 0 when all are done.
     """
@@ -150,7 +154,7 @@ def run_points(points: Sequence[Point], jobs: int, report: bool, tell: Callable[
             while waiting and len(running) < jobs and not signals.name:
                 point = waiting.pop(0)
                 tell(point, "goes on" if point.run.info.exists() else "begins")
-                running[point] = stack.enter_context(_started(point, report))
+                running[point] = stack.enter_context(_started(point, report, in_process))
             if signals.name and not told:
                 told = True
                 _send(running, signals.number)
@@ -169,10 +173,15 @@ def run_points(points: Sequence[Point], jobs: int, report: bool, tell: Callable[
 
 
 @contextlib.contextmanager
-def _started(point: Point, report: bool) -> Iterator[subprocess.Popen[bytes]]:
+def _started(point: Point, report: bool, in_process: bool) -> Iterator[subprocess.Popen[bytes]]:
     log = log_of(point)
     log.parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["_launch", point.request(report).to_json(), str(time.time())]
+    request = point.request(report)
+    arguments = ["_launch", request.to_json(), str(time.time())]
+    if in_process:
+        begun = ["run", str(request.config), *request.overrides, "--run-dir", str(request.run_dir)]
+        arguments = ["resume", str(request.resume)] if request.resume else begun
+        arguments += ["--in-process", *([] if report else ["--no-report"])]
     with log.open("wb") as file, local.child(arguments, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as process:
         yield process
 

@@ -24,6 +24,7 @@ def declare(add: Add) -> None:
     parser.add_argument("--out", metavar="DIR", help="where the runs lie (default: runs/NAME-sweep)")
     parser.add_argument("--jobs", metavar="N", type=int, help="so many at a time (default: 1; with --slurm: all)")
     parser.add_argument("--dry-run", action="store_true", help="list the points; nothing is run")
+    parser.add_argument("--in-process", action="store_true", help="all walkers of a run in one process")
     parser.add_argument("--no-report", action="store_true", help="draw no reports")
     parser.add_argument("--slurm", action="store_true", help="submit what is missing as one array of jobs")
     parser.add_argument("--point", metavar="I", type=int, help="run this one alone, counted from 0, as a job does")
@@ -55,7 +56,7 @@ def _here(points: list[Point], options: argparse.Namespace) -> int:
     def tell(point: Point, what: str) -> None:
         print(f"[{points.index(point) + 1}/{len(points)}] {point.name} {what}", flush=True)
 
-    code = sweeping.run_points(points, options.jobs or 1, not options.no_report, tell)
+    code = sweeping.run_points(points, options.jobs or 1, not options.no_report, options.in_process, tell)
     folder = _shown(points[0].path.parent)
     print(listing.table(listing.list_runs(folder)))
     varied = points[0].name.partition("=")[0]
@@ -69,7 +70,7 @@ def _point(points: list[Point], options: argparse.Namespace) -> int:
     point = points[options.point]
     if point.status() == "done":
         return DONE
-    return running.start(point.request(not options.no_report), in_process=False)
+    return running.start(point.request(not options.no_report), options.in_process)
 
 
 def _submit(points: list[Point], words: list[str], options: argparse.Namespace) -> int:
@@ -81,6 +82,7 @@ def _submit(points: list[Point], words: list[str], options: argparse.Namespace) 
         return DONE
     command = ["sweep", options.config, *words]
     command += ["--out", options.out] if options.out else []
+    command += ["--in-process"] if options.in_process else []
     command += ["--no-report"] if options.no_report else []
     command += ["--point", slurm.TASK]
     array = _ranges(missing) + (f"%{options.jobs}" if options.jobs else "")
