@@ -54,7 +54,7 @@ def _exchange(run: RunDirectory, address: Address, key: Key, message: bytes) -> 
         channel.send(message)
         if not channel.poll(SOON):
             if _is_gone(run, address):
-                raise UserError(f"{run.path}: does not answer: the run is not running")
+                raise UserError(f"{run.path}: does not answer: the run is not running{_or_elsewhere(address)}")
             if not channel.poll(PATIENCE):
                 raise UserError(f"{run.path}: does not answer within {PATIENCE // 1000} s at {address.endpoint}")
         return channel.recv()
@@ -62,6 +62,13 @@ def _exchange(run: RunDirectory, address: Address, key: Key, message: bytes) -> 
         raise UserError(f"{run.control}: is damaged: {error}") from None
     finally:
         context.destroy(linger=0)
+
+
+def _or_elsewhere(address: Address) -> str:
+    """What else may be wrong where the run began on another host."""
+    if address.host == socket.gethostname() or "127.0.0.1" not in address.endpoint:
+        return ""
+    return f", or it listens on {address.host} alone: control.bind = host is heard on other hosts too"
 
 
 def _is_gone(run: RunDirectory, address: Address) -> bool:
