@@ -275,12 +275,20 @@ def test_whole_numbers_that_are_not_trained_are_none_of_the_parameters() -> None
 # ---- more than there are ------------------------------------------------------------------------------------------
 
 
-def test_more_pairs_than_parameters_are_all_there_are() -> None:
+def test_both_ends_together_are_at_most_all_there_are() -> None:
     H = hessian(linear(), CE, (X, Y))
     values = torch.linalg.eigvalsh(matrix(H))
-    for top, bottom in ((20, 0), (0, 20), (20, 20), (10, 10)):
+    for top, bottom in ((H.size, 0), (0, H.size), (H.size, H.size), (H.size - 2, 5)):
         found = extremes(H, top, bottom)
         assert (found.eigenvalues - values).abs().max() <= 1e-14
+
+
+@pytest.mark.parametrize("ends", [(1, 0), (0, 1), (1, 1)])
+def test_an_end_has_no_more_than_there_are(ends: tuple[int, int]) -> None:
+    H = hessian(linear(), CE, (X, Y))
+    top, bottom = (end * (H.size + 1) for end in ends)
+    with pytest.raises(UserError, match=f"top = {top}, bottom = {bottom}: there are {H.size} eigenvalues"):
+        extremes(H, top, bottom)
 
 
 def test_a_run_that_asks_for_more_has_every_eigenvalue_once(tmp_path: Any) -> None:

@@ -28,7 +28,7 @@ Progress = Callable[[int, int, int], object]
 
 @dataclass(frozen=True)
 class Extremes:
-    """The `bottom` smallest and then the `top` largest eigenvalues, ascending [bottom + top]; all P where P is less.
+    """The `bottom` smallest and then the `top` largest eigenvalues, ascending [bottom + top]; all P if P is less.
 
     `residuals[i]` = |H v_i - eigenvalue_i v_i| for the unit vector v_i found; `converged[i]`: it is at most
     tol max(|eigenvalue_i|, 1e-3 max |eigenvalue|). An eigenvalue that has not converged is nan, so that nobody takes it
@@ -70,12 +70,14 @@ def extremes(
 
     `state` names a file in which the search is kept while it goes on: killed, it goes on from there, and gives the
     same bits. `progress(products, converged, wanted)` is called after every product.
-    UserError if H has products that are not finite, or `v0` is no direction.
+    UserError if an end is asked for more than P, H has products that are not finite, or `v0` is no direction.
     """
     if method not in ("lanczos", "rayleigh"):
         raise UserError(f"extremes: method = {method}: must be lanczos or rayleigh")
     if top < 0 or bottom < 0 or not tol > 0:
         raise UserError(f"extremes: top = {top}, bottom = {bottom}, tol = {tol}: must be at least 0, and tol above 0")
+    if max(top, bottom) > H.size:
+        raise UserError(f"extremes: top = {top}, bottom = {bottom}: there are {H.size} eigenvalues")
     if top + bottom == 0:
         none = torch.zeros(0, dtype=H.dtype, device=H.device)
         return Extremes(none, none, none.bool(), none.new_zeros(0, H.size) if vectors else None)

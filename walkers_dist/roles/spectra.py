@@ -92,18 +92,19 @@ def spectrum_rows(
     if wanted.top or wanted.bottom:
         v0 = torch.randn(A.size, generator=stream(seed, walker, "lanczos", step))
         keep = bench.vectors if wanted.vectors else None
+        bottom = min(wanted.bottom, A.size)
         edges = curvature.extremes(
             A,
-            wanted.top,
-            wanted.bottom,
+            min(wanted.top, A.size),
+            bottom,
             vectors=keep is not None,
             v0=v0,
             state=bench.file(f"{step}-{walker}-{matrix}-edges"),
             progress=bench.products,
         )
-        rows += _edges(head, edges, wanted.bottom)
+        rows += _edges(head, edges, bottom)
         if keep:
-            keep(step, walker, matrix, _vectors(edges, wanted.bottom))
+            keep(step, walker, matrix, _vectors(edges, bottom))
         if wanted.top and edges.converged[-1]:
             largest = float(edges.eigenvalues[-1])
     figures: list[Named] = []
