@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -101,19 +100,7 @@ def is_lost(run: RunDirectory, info: Mapping[str, Any]) -> bool:
     owner = info.get("owner") or {}
     if info.get("status") not in OWNED or owner.get("host") != socket.gethostname():
         return False
-    try:
-        lock = os.open(run.control / "owner.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    except PermissionError:  # another user's
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
+    return not run.is_owned()
 
 
 def steps_of(run: RunDirectory, keys: Mapping[str, Any]) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import socket
 import time
 from collections.abc import Mapping
@@ -36,7 +33,7 @@ def ask(run: RunDirectory, request: Mapping[str, Any]) -> dict[str, Any]:
 def _way(run: RunDirectory) -> tuple[Address, Key]:
     deadline = time.monotonic() + BEGINNING
     while (way := read_way(run)) is None:
-        if time.monotonic() > deadline or not _is_owned(run):
+        if time.monotonic() > deadline or not run.is_owned():
             raise UserError(f"{run.path}: does not answer: the run is not running")
         time.sleep(0.05)
     return way
@@ -73,27 +70,11 @@ def _or_elsewhere(address: Address) -> str:
 
 def _is_gone(run: RunDirectory, address: Address) -> bool:
     """Whether nobody listens there, or nobody owns the run any more."""
-    if address.host == socket.gethostname() and not _is_owned(run):
+    if address.host == socket.gethostname() and not run.is_owned():
         return True
     place = urlsplit(address.endpoint)
     try:
         socket.create_connection((place.hostname, place.port or 0), timeout=PATIENCE / 1000).close()
     except OSError:
         return True
-    return False
-
-
-def _is_owned(run: RunDirectory) -> bool:
-    """Whether a living process holds the lock of the run."""
-    try:
-        lock = os.open(run.control / "owner.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(lock)
     return False

@@ -117,6 +117,22 @@ class RunDirectory:
         """Whether run.json still names this claim: a writer it no longer names stops."""
         return self._owner is not None and self.read_info().get("owner") == self._owner
 
+    def is_owned(self) -> bool:
+        """Whether a living process of this host is the owner, as its lock says."""
+        try:
+            lock = os.open(self.control / "owner.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:  # another user's: who owns it cannot be seen
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def release(self) -> None:
         """Let another process claim the directory."""
         if self._lock is not None:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from walkers_dist.report.changes import Mark
-from walkers_dist.report.figure import HUES, INK, chart, number, to_svg
-from walkers_dist.report.html import Key, Picture, absent, escape, grid, section
+from walkers_dist.report.figure import HUES, INK
+from walkers_dist.report.heat import heatmap
+from walkers_dist.report.html import Key, Picture, absent, grid, section
 from walkers_dist.report.lines import Look, Scale, legend, line_chart, looks
 from walkers_dist.report.series import Curve, curves
 
@@ -92,33 +93,10 @@ def _heatmap(distances: pd.DataFrame) -> Picture | None:
     matrix[~np.isfinite(matrix)] = np.nan
     if not np.nan_to_num(matrix).max() > 0:  # all in one place, or nowhere: nothing to compare
         return None
-    figure, axes = chart("", "", size=(540, 380))
-    axes.set_position((0.12, 0.1, 0.65, 0.88))
     low, high = float(np.nanmin(matrix)), float(np.nanmax(matrix))
     high = high if high > low else low + max(abs(low), 1e-12)
-    image = axes.imshow(matrix, cmap="cividis", vmin=low, vmax=high, interpolation="none", aspect="equal")
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    every = -(-len(names) // 17)
-    ticks = list(range(0, len(names), every))
-    axes.set_xticks(ticks, [names[i] for i in ticks], rotation=0 if len(ticks) <= WRITTEN_IN else 90)
-    axes.set_yticks(ticks, [names[i] for i in ticks])
-    if len(names) <= WRITTEN_IN:
-        for (i, j), value in np.ndenumerate(matrix):
-            if np.isfinite(value):
-                ink = "#ffffff" if (value - low) / (high - low) < 0.55 else "#000000"
-                axes.text(j, i, number(float(f"{value:.3g}")), ha="center", va="center", fontsize=9.5, color=ink)
-    bar = figure.add_axes((0.82, 0.14, 0.028, 0.76))
-    bar.imshow(np.linspace(1, 0, 128)[:, None], cmap=image.get_cmap(), aspect="auto", extent=(0, 1, low, high))
-    bar.set_xticks([])
-    bar.yaxis.tick_right()
-    bar.yaxis.set_label_position("right")
-    bar.yaxis.set_major_formatter(number)
-    bar.set_ylabel(UNIT)
-    bar.spines[:].set_visible(False)
     words = f"Every pair at step {step:,}; empty cells are a point with itself, or not finite."
-    return Picture(f"Distances at step {step:,}", to_svg(figure, "heatmap", escape(words)), words)
+    return heatmap("heatmap", f"Distances at step {step:,}", UNIT, names, matrix, words, low, high)
 
 
 def _scale(shown: list[Curve]) -> Scale:
