@@ -46,7 +46,7 @@ def test_only_a_second_one_from_a_terminal_is_impatient(until: Until) -> None:
 
 def test_one_that_was_held_is_noted_later(until: Until) -> None:
     with held():
-        os.kill(os.getpid(), signal.SIGUSR1)  # would end this process
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)  # would end this process
         with stop_signals() as received:
             until(lambda: received.name == "SIGUSR1", "the signal is noted")
         assert signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, [])
