@@ -88,7 +88,8 @@ def test_unreadable_file(refused: Refused, quadratic: Path) -> None:
         ("coupling={name: easgd, alpha: -1.5}", "coupling.alpha = -1.5: must be greater than -1 and less than 1"),
         ("coupling={name: easgd, period: 0}", "coupling.period = 0: must be at least 1"),
         ("coupling={name: easgdd}", "coupling.name = easgdd: must be none, easgd, elementary, downpour, adownpour, "
-         "mvadownpour, mdownpour, replicated, parle, diloco, tree or an import path module:attribute; did you mean easgd?"),
+         "mvadownpour, mdownpour, replicated, parle, diloco, tree or an import path module:attribute; "
+         "did you mean easgd?"),
         ("dynamics.name=no_such:Move", "dynamics.name = no_such:Move: there is no module no_such"),
         ("coupling.name=theirs:Nothing", "coupling.name = theirs:Nothing: module theirs has no Nothing"),
         ("coupling.name=theirs_broken:X", "coupling.name = theirs_broken:X: theirs_broken cannot be imported: "
