@@ -83,6 +83,8 @@ def records_of(data: bytes) -> Iterator[bytes]:
         if 32768 - at % 32768 < 7:  # no header fits into the rest of a block
             at += 32768 - at % 32768
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        if at + 7 + length > len(data):
+            return  # it is still being written
         parts.append(data[at + 7 : at + 7 + length])
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
@@ -92,22 +94,34 @@ def records_of(data: bytes) -> Iterator[bytes]:
 
 def test_wandb_reads_the_tables_back(finished: wd.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
+    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
+
+    def history() -> tuple[dict[tuple[str, int], float], int]:
+        found, pictures = {}, 0
+        for data in records_of(file.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            for key, value in items.items():
+                if key.endswith("train_loss"):
+                    found[key, items["step"]] = value
+                pictures += key.startswith("pictures/") and "image-file" in json.dumps(value)
+        return found, pictures
 
     monkeypatch.delenv("WANDB_MODE", raising=False)
     exporting.export(finished, "wandb", tmp_path / "out")
     (file,) = (tmp_path / "out").rglob("*.wandb")
-    found, pictures = {}, 0
-    for data in records_of(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-        for key, value in items.items():
-            if key.endswith("train_loss"):
-                found[key, items["step"]] = value
-            pictures += key.startswith("pictures/") and "image-file" in json.dumps(value)
-    results = finished.results
-    wanted = {(f"{row.walker}/train_loss", row.step): row.train_loss for row in results.itertuples()}
+    wanted = {(f"{row.walker}/train_loss", row.step): row.train_loss for row in finished.results.itertuples()}
+    deadline = time.monotonic() + 30
+    while True:  # a process of its own writes the file; on a busy machine it may be a little behind
+        try:
+            found, pictures = history()
+        except DecodeError:
+            found, pictures = {}, 0
+        if (found == wanted and pictures >= 2) or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     assert found == wanted and pictures >= 2
 
 
