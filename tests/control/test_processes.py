@@ -133,8 +133,8 @@ def test_bound_to_the_host(slow, walkers, tools, tmp_path):
     one = walkers(tmp_path / "run", {**slow, "control": {"bind": "host", "every": 5}, "analysts": 0, "steps": 60})
     one.speaker.listens()
     endpoint = json.loads((one.run / "control/address.json").read_text())["endpoint"]
-    from walkers_dist.distributed.control import own_address
+    from walkers_dist.distributed.devices import reachable_address
 
-    assert endpoint.startswith(f"tcp://{own_address('127.0.0.1')}:")
+    assert endpoint.startswith(f"tcp://{reachable_address('127.0.0.1')}:")
     assert one.speaker.ask("status")["last"] == 60
     assert one.wait() == 0

@@ -10,7 +10,7 @@ from typing import Unpack
 
 import torch
 
-from walkers_dist.api.blocks import Block, Plan, Subject, Tell, measure
+from walkers_dist.api.blocks import Block, Latest, Plan, Subject, Tell, measure
 from walkers_dist.api.costs import Cost, cost, memory, refuse_too_large
 from walkers_dist.api.opened import Run
 from walkers_dist.api.probing import Steps, steps_of
@@ -63,7 +63,7 @@ def analyze(
     plan = subject.plan(wanted, chosen)
 
     def work(matrix: Callable[[str], Operator]) -> None:
-        subject.matrix = matrix
+        subject.matrix = Latest(matrix)
         try:
             run.directory.claim()
         except OSError as error:
@@ -122,14 +122,13 @@ class Points:
 
     def __init__(self, run: Run, rank: int = 0) -> None:
         self.directory, self.experiment = run.directory, run.config
-        self.matrix: Callable[[str], Operator] = lambda name: self.share(name, (0, 1))
+        self.matrix = Latest(lambda name: self.share(name, (0, 1)))
         devices.set_up_process(self.experiment.threads)
-        gpus = devices.visible_gpus(self.experiment.device)
         self.landscape = build(
             self.experiment.landscape,
             seed=self.experiment.seed,
             dtype=torch.float64,
-            device=devices.device_of(gpus[rank % len(gpus)] if gpus else None),
+            device=devices.device_of_rank(self.experiment.device, rank),
         )
 
     def plan(self, wanted: CurvatureConfig, steps: Sequence[int]) -> Plan:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from walkers_dist.api.analyzing import measured
-from walkers_dist.api.blocks import Block, Plan, Tell
+from walkers_dist.api.blocks import Block, Latest, Plan, Tell
 from walkers_dist.api.costs import Cost, cost
 from walkers_dist.api.opened import Tables, read_table
 from walkers_dist.api.selection import Asked, check_sizes, selected
@@ -28,6 +28,7 @@ from walkers_dist.curvature import Operator
 from walkers_dist.curvature.modules import Objective, read
 from walkers_dist.curvature.operators import Chunks, Share
 from walkers_dist.curvature.overlaps import share
+from walkers_dist.curvature.state import digest
 from walkers_dist.curvature.terms import Denominator, leading, tensors
 from walkers_dist.records import disk, vectors
 from walkers_dist.records.run_directory import RunDirectory
@@ -105,7 +106,7 @@ class Network:
         self._divided: Chunks = {"denominator": denominator} if denominator is not None else {}
         self.data = [tuple(batch) for batch in read(data)]
         self._products: list[str] = []
-        self.matrix: Callable[[str], Operator] = lambda name: self.share(name, (0, 1))
+        self.matrix = Latest(lambda name: self.share(name, (0, 1)))
         self.directory = RunDirectory(Path())
 
     # ---- what is measured -------------------------------------------------------------------------------------
@@ -142,13 +143,10 @@ class Network:
     @cached_property
     def digest(self) -> str:
         """Of parameters, buffers, data and loss."""
-        sha256 = hashlib.sha256(json.dumps([_described(self.loss_fn), _described(self.denominator)]).encode())
         held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        named = [*held.items(), *(("data", t) for t in tensors(self.data))]
-        for name, t in named:
-            sha256.update(f"{name} {t.dtype} {list(t.shape)}".encode())
-            sha256.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return sha256.hexdigest()
+        held |= {f"data {number}": t for number, t in enumerate(tensors(self.data))}
+        said = json.dumps([_described(self.loss_fn), _described(self.denominator), digest(held)])
+        return hashlib.sha256(said.encode()).hexdigest()
 
     # ---- where it is kept -------------------------------------------------------------------------------------
 
@@ -157,8 +155,8 @@ class Network:
         wanted = selected(USUAL, [POINT], overrides, asked)
         for matrix in wanted.matrix:
             A = self.operator(0, POINT, matrix)
-            product = A(torch.ones(1, A.size, dtype=A.dtype, device=A.device)).cpu()
-            self._products.append(hashlib.sha256(product.numpy().data).hexdigest())
+            product = A(torch.ones(1, A.size, dtype=A.dtype, device=A.device))
+            self._products.append(digest({matrix: product}))
         check_sizes(wanted, USUAL, A.size)
         self.said |= {"parameters": A.size, "dtype": str(A.dtype).removeprefix("torch.")}
         return Plan(wanted, [0], frozenset([0] if wanted.full != "never" else []))
@@ -223,10 +221,8 @@ def _described(given: object) -> str:
     if isinstance(given, partial):
         return f"{_described(given.func)} {given.args} {given.keywords}"
     if isinstance(given, nn.Module):
-        state = hashlib.sha256()
-        for name, t in given.state_dict().items():
-            state.update(f"{name} {t.tolist()}".encode())
-        return f"{given!r} {_settings(given)} {state.hexdigest()[:8] if given.state_dict() else ''}".strip()
+        state = given.state_dict()
+        return f"{given!r} {_settings(given)} {digest(state)[:8] if state else ''}".strip()
     if callable(given):
         return f"{getattr(given, '__module__', '')}.{getattr(given, '__qualname__', type(given).__name__)}"
     return "" if given is None else str(given)

@@ -49,8 +49,7 @@ def network(
         load_weights(module, Path(weights), dtype)
     _refuse_halves(dict(module.named_parameters()), dtype)
     _refuse_complex(module)  # in another dtype they would silently lose their imaginary parts
-    gpus = devices.visible_gpus("auto")
-    module.to(devices.device_of(gpus[rank % len(gpus)] if gpus else None), DTYPES[dtype or "float64"])
+    module.to(devices.device_of_rank("auto", rank), DTYPES[dtype or "float64"])
     said = {"model": model, "model_args": model_args, "weights": weights, "data": data, "data_args": data_args}
     samples = _data(data, _mapping("--data-args", data_args))
     return Network(module, _loss(loss or "cross_entropy"), samples, _denominator(denominator), said)

@@ -55,6 +55,19 @@ class At:
 Tell = Callable[[At], object]
 
 
+class Latest:
+    """A matrix by its name, prepared once as long as no other is asked for; the one before is let go first."""
+
+    def __init__(self, make: Callable[[str], curvature.Operator]) -> None:
+        self._make, self._known = make, dict[str, curvature.Operator]()
+
+    def __call__(self, name: str) -> curvature.Operator:
+        if name not in self._known:
+            self._known.clear()
+            self._known[name] = self._make(name)
+        return self._known[name]
+
+
 class Subject(Protocol):
     """What has a curvature: the points of a run, or a network by itself."""
 

@@ -112,6 +112,7 @@ def _run(run: str, keys: Sequence[str], options: argparse.Namespace, asked: Aske
 def _network(keys: Sequence[str], options: argparse.Namespace, asked: Asked) -> int:
     from walkers_dist.api.analyzing import refuse_ranks
     from walkers_dist.api.bare_inputs import network
+    from walkers_dist.api.blocks import Latest
     from walkers_dist.distributed.analysis import together
 
     refuse_ranks(options.ranks)
@@ -126,7 +127,7 @@ def _network(keys: Sequence[str], options: argparse.Namespace, asked: Asked) -> 
     with Standing() as standing:
 
         def work(matrix: Callable[[str], Operator]) -> Analysis:
-            found.matrix = matrix
+            found.matrix = Latest(matrix)
             out = Path(options.out) if options.out else None
             return found.analyze(keys, asked, out, standing.show, options.yes)
 

@@ -98,5 +98,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     sha256 = hashlib.sha256()
     for name, t in sorted(tensors.items()):
         sha256.update(f"{name} {t.dtype} {list(t.shape)}".encode())
-        sha256.update(t.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        sha256.update(t.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
     return sha256.hexdigest()

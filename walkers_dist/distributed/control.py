@@ -21,6 +21,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 from zmq.utils.z85 import decode
 
+from walkers_dist.distributed import devices
 from walkers_dist.records.control import Address, Key, remove_way, write_way
 from walkers_dist.records.run_directory import RunDirectory
 
@@ -28,18 +29,21 @@ Answer = Callable[[object], dict[str, Any]]
 LONGEST = 65536  # bytes of a request: a longer one ends its connection
 HANDSHAKE = 5000  # ms that a peer has to show its key
 MOST_LINES = 1000  # of the log of one start: an attack fills no disk
-ELSEWHERE = ("192.0.2.1", "2001:db8::1")  # documentation's own addresses: nothing is ever sent to them
 
 
 @contextlib.contextmanager
-def listening(run: RunDirectory, answer: Answer, bind: str, head: str = "127.0.0.1") -> Iterator[None]:
+def listening(
+    run: RunDirectory, answer: Answer, bind: str, head: str = "127.0.0.1", beyond: str | None = None
+) -> Iterator[None]:
     """Answer commands as long as the context lasts; a run that cannot be spoken to goes on all the same.
 
-    `bind`: `loopback`, or `host` for the address by which others reach this machine; `head` is where ranks meet.
+    `bind`: `loopback`, or `host` for the address by which others reach this machine; `head` is where ranks meet, and
+    `beyond` the address of one that is on another host.
     """
     log = Log(run.logs / "control.log")
+    address = "127.0.0.1" if bind == "loopback" else devices.reachable_address(head, beyond)
     try:
-        server = Server(run, answer, "127.0.0.1" if bind == "loopback" else own_address(head), log)
+        server = Server(run, answer, address, log)
     except (OSError, zmq.ZMQError) as error:
         print(f"warning: the run takes no commands: {error}", file=sys.stderr, flush=True)
         yield
@@ -48,18 +52,6 @@ def listening(run: RunDirectory, answer: Answer, bind: str, head: str = "127.0.0
         yield
     finally:
         server.close()
-
-
-def own_address(head: str) -> str:
-    """This machine's address on the interface that routes to the head, or to the world where the head is itself."""
-    for target in (head, *ELSEWHERE):
-        family = socket.AF_INET6 if ":" in target else socket.AF_INET
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((target, 9))  # sends nothing: it only asks the routing table
-            address = str(probe.getsockname()[0])
-            if not address.startswith("127.") and address != "::1":
-                return address
-    return "127.0.0.1"
 
 
 class Log:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 import torch
 
+ELSEWHERE = ("192.0.2.1", "2001:db8::1")  # documentation's own addresses: nothing is ever sent to them
+
 
 def set_up_process(threads: int) -> None:
     """Bound this process's threads (before any tensor work: results are bit-equal only at equal threads) and let it
@@ -42,6 +44,15 @@ def visible_gpus(device: str) -> tuple[str, ...]:
     return tuple(str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count()))
 
 
+def device_of_rank(device: str, rank: int = 0) -> torch.device:
+    """Where a rank of an analysis works, on a GPU where the experiment's `device` allows it: they take turns on them.
+
+    `device` as in the configuration: auto, cpu or cuda.
+    """
+    gpus = visible_gpus(device)
+    return device_of(gpus[rank % len(gpus)] if gpus else None)
+
+
 def device_of(gpu: str | None) -> torch.device:
     """The torch device of a GPU given by UUID, made current; the CPU for None."""
     if gpu is None:
@@ -68,6 +79,16 @@ def address_towards(head: str, beyond: str | None = None) -> str:
 def first_beyond_loopback(addresses: Iterable[str]) -> str | None:
     """An address that is not loopback, if a rank has one: then they are on several hosts, or meet as if they were."""
     return next((address for address in addresses if not _is_loopback(address)), None)
+
+
+def reachable_address(head: str, beyond: str | None = None) -> str:
+    """This machine's address by which other hosts reach it: on the interface that routes to the head, or to a rank
+    `beyond`, or to the world; loopback where there is none."""
+    for target in (head, *([beyond] if beyond else []), *ELSEWHERE):
+        with contextlib.suppress(OSError):
+            if not _is_loopback(own := _own_address(target)):
+                return own
+    return "127.0.0.1"
 
 
 def _is_loopback(address: str) -> bool:

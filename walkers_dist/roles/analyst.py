@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 
-from walkers_dist.config.course import Course, History
-from walkers_dist.config.schema import Experiment
 from walkers_dist.distributed import devices, signals
 from walkers_dist.landscape import build
 from walkers_dist.records import disk, run_directory
@@ -26,7 +24,7 @@ from walkers_dist.records.snapshots import snapshot_index
 from walkers_dist.records.tables import ANALYSED, COLUMNS, Table
 from walkers_dist.records.vectors import drop_vectors
 from walkers_dist.roles import stability
-from walkers_dist.roles.by_hand import changes_by_hand
+from walkers_dist.roles.by_hand import experiment_at
 from walkers_dist.roles.tasks import Rows, Task, tasks_at
 
 POLL = 0.2  # s
@@ -117,15 +115,13 @@ class Analyst:
             ended = self.run.read_info().get("status") not in ("running", "paused")  # before the look at the index
             entries = snapshot_index(self.run).entries()
             for entry in entries[seen:]:
-                yield from tasks_at(self.run, self.landscape, self._experiment_at(entry.step), entry, kept)
+                yield from tasks_at(
+                    self.run, self.landscape, experiment_at(self.run, entry.step, self.experiment), entry, kept
+                )
             seen = len(entries)
             if ended:
                 return
             time.sleep(POLL)
-
-    def _experiment_at(self, step: int) -> Experiment:
-        """The experiment as the walkers had it at a step: by the schedule, and by the changes by hand."""
-        return Course(self.experiment, History(given=changes_by_hand(self.run))).experiment_at(step)
 
     def _write(self, task: Task, found: Rows) -> None:
         for name, rows in found.items():
@@ -134,7 +130,8 @@ class Analyst:
             self.tables[name].append(rows)
             self.tables[name].sync()
         if not self._warned and "eigenvalues" in found:
-            self._warned = stability.warn(self._experiment_at(task.step), stability.largest(found["eigenvalues"]))
+            then = experiment_at(self.run, task.step, self.experiment)
+            self._warned = stability.warn(then, stability.largest(found["eigenvalues"]))
         self.journal.note(task.step, task.name, {name: self.tables[name].position() for name in found})
 
     # ---- several analysts -------------------------------------------------------------------------------------

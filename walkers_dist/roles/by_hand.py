@@ -32,6 +32,7 @@ def _is_by_hand(row: Mapping[str, str]) -> bool:
     return source == SNAPSHOT or (source in GIVEN and key != "") or (source, key) == (STOP, STEPS)
 
 
-def experiment_before(run: RunDirectory, step: int) -> Experiment:
-    """The experiment of a run as all that changed it before `step` has left it. Raises UserError."""
-    return Course(experiment_of(run), History(given=changes_by_hand(run))).experiment_at(step - 1)
+def experiment_at(run: RunDirectory, step: int, experiment: Experiment | None = None) -> Experiment:
+    """The experiment of a run (`experiment`, if it has been read already) as the walkers had it at a step: by its
+    schedule, and by the changes by hand so far. Raises UserError."""
+    return Course(experiment or experiment_of(run), History(given=changes_by_hand(run))).experiment_at(step)

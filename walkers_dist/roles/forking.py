@@ -29,7 +29,7 @@ from walkers_dist.records.index import Entry, Part, part_name
 from walkers_dist.records.moments import Moment, moment, snapshot_moment
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.tables import read_rows
-from walkers_dist.roles.by_hand import experiment_before
+from walkers_dist.roles.by_hand import experiment_at
 from walkers_dist.roles.coordinator import ME
 from walkers_dist.roles.request import Request
 from walkers_dist.roles.walkers import COUPLING, DESCENT
@@ -177,7 +177,7 @@ def forked(request: Request) -> Fork:
     assert request.fork is not None
     parent, between = run_directory.open(request.fork), request.between
     found = snapshot_moment(parent, request.step) if between else moment(parent, request.step)
-    before = experiment_before(parent, found.step)
+    before = experiment_at(parent, found.step - 1)
     if between:
         check_points("between", between, before.point_names)
     keys = _keys_of_midpoint(before) if between else _keys_of_fork(before, found.step, request.overrides)

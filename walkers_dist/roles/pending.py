@@ -5,18 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from walkers_dist.config.course import Course, History
 from walkers_dist.config.errors import UserError
 from walkers_dist.distributed import devices
 from walkers_dist.distributed.signals import stop_signals
-from walkers_dist.landscape import Landscape, build
+from walkers_dist.landscape import Landscape
 from walkers_dist.records import run_directory
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.journal import Journal
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.snapshots import snapshot_index
 from walkers_dist.roles.analyst import Analyst, report_state
-from walkers_dist.roles.by_hand import changes_by_hand
+from walkers_dist.roles.by_hand import experiment_at
 from walkers_dist.roles.progress import say
 from walkers_dist.roles.tasks import Task, tasks_at
 
@@ -30,8 +29,7 @@ def pending(run: RunDirectory, landscape: Landscape) -> list[Task]:
 def _tasks(run: RunDirectory, landscape: Landscape) -> Iterator[Task]:
     experiment, kept = experiment_of(run), dict[tuple[str, str], int]()
     for entry in snapshot_index(run).entries():
-        then = Course(experiment, History(given=changes_by_hand(run))).experiment_at(entry.step)
-        yield from tasks_at(run, landscape, then, entry, kept)
+        yield from tasks_at(run, landscape, experiment_at(run, entry.step, experiment), entry, kept)
 
 
 def described(tasks: list[Task]) -> list[dict[str, object]]:
@@ -60,16 +58,14 @@ def catch_up(path: str) -> None:
             raise UserError(f"{path}: is {status}: only a run that is done has measurements pending")
         experiment = experiment_of(run)
         devices.set_up_process(experiment.threads)
-        gpu = next(iter(devices.visible_gpus(experiment.device)), None)
+        analyst = Analyst(run, 0, 1, devices.device_of_rank(experiment.device))
         run.update_info(status="analysing")
         try:
             with stop_signals() as signals:
                 signals.patience = 0
-                Analyst(run, 0, 1, devices.device_of(gpu)).work()
+                analyst.work()
         finally:
-            landscape = build(experiment.landscape, seed=experiment.seed, dtype=experiment.dtype)
-            left = pending(run, landscape)
-            run.update_info(status="done", pending=described(left))
+            run.update_info(status="done", pending=described(pending(run, analyst.landscape)))
         for number in range(experiment.analysts):
             report_state(run, number, "done")
     finally:

@@ -49,6 +49,12 @@ class Line:
             say("")
 
 
+def best_of(losses: Mapping[str, float]) -> list[str]:
+    """The walkers, without the center, the one of the smallest loss first and those that diverged last."""
+    walkers = [name for name in losses if name != "center"]
+    return sorted(walkers, key=lambda name: (losses[name] != losses[name], losses[name]))
+
+
 class Progress:
     def __init__(self, begin: int) -> None:
         self._begin, self._shown_line = begin, Line()
@@ -61,12 +67,11 @@ class Progress:
 
     def _line(self, t: int, last: int, losses: Mapping[str, float], measuring: float, seconds: float) -> str:
         rate = (t - self._begin) / max(seconds, 1e-9)
-        walkers = {name: loss for name, loss in losses.items() if name != "center"}
-        best = min(walkers, key=lambda name: (walkers[name] != walkers[name], walkers[name]))
+        best = best_of(losses)[0]
         parts = [f"step {t:>{len(str(last))}}/{last}", f"{rate:.0f} steps/s"]
         if "center" in losses:
             parts.append(f"loss center {losses['center']:.4g}")
-        parts += [f"best {best} {walkers[best]:.4g}", f"measuring {100 * measuring:.0f} %"]
+        parts += [f"best {best} {losses[best]:.4g}", f"measuring {100 * measuring:.0f} %"]
         if rate > 0:
             parts.append(f"{duration((last - t) / rate)} left")
         return "  ".join(parts)

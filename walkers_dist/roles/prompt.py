@@ -16,7 +16,7 @@ from walkers_dist.config import merge, text
 from walkers_dist.config.errors import RunFailed, UserError
 from walkers_dist.config.schema import Experiment
 from walkers_dist.config.text import inline
-from walkers_dist.roles.progress import say
+from walkers_dist.roles.progress import best_of, say
 from walkers_dist.roles.standing import Standing
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def where_it_stands(standing: Standing, experiment: Experiment, t: int) -> list[
         return [", ".join(head)]
     walkers = {name: loss for name, loss in standing.losses.items() if name != "center"}
     if len(walkers) > MOST:
-        order = sorted(walkers, key=lambda name: (walkers[name] != walkers[name], walkers[name]))
+        order = best_of(walkers)
         walkers = {f"best {order[0]}": walkers[order[0]], f"worst {order[-1]}": walkers[order[-1]]}
     center = {"center": standing.losses["center"]} if "center" in standing.losses else {}
     losses = ", ".join(f"{name} {loss:.4g}" for name, loss in {**center, **walkers}.items())

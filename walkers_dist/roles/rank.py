@@ -132,7 +132,8 @@ def _lead(
     run, plan, experiment = guard.run, party.plan, preparation.experiment
     course = preparation.course()
     desk = preparation.desk(course, request)
-    with listening(run, desk.answer, experiment.control.bind, party.world.host):
+    beyond = party.start.published["beyond"]
+    with listening(run, desk.answer, experiment.control.bind, party.world.host, beyond):
         _train(party, guard, preparation, course, desk, signals, started)
         return conclude(run, len(plan.analysts), signals, request.report)  # the others leave, and nobody is watched
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from walkers_dist.config.course import SNAPSHOT, Change
 from walkers_dist.config.text import inline
+from walkers_dist.roles.progress import best_of
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,8 @@ def line(status: str, standing: Standing, given: Sequence[Change]) -> str:
 
 def _losses(losses: Mapping[str, float]) -> str:
     center = [f"center {losses['center']:.4g}"] if "center" in losses else []
-    walkers = {name: loss for name, loss in losses.items() if name != "center"}
-    best = min(walkers, key=lambda name: (walkers[name] != walkers[name], walkers[name]))
-    return "loss " + " ".join([*center, f"best {best} {walkers[best]:.4g}"])
+    best = best_of(losses)[0]
+    return "loss " + " ".join([*center, f"best {best} {losses[best]:.4g}"])
 
 
 def _to_come(change: Change) -> str:
