@@ -337,3 +337,19 @@ def test_half_precision_is_converted_where_that_is_said(folder):
     words = ["--model", "their_nets:half", "--data", "their_nets:load", "--dtype", "float64", "--full", "--no-report"]
     assert main(["analyze", *words]) == 0
     assert len(the_analysis(folder).eigenvalues) == 15
+
+
+def test_a_matrix_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the plan, for what it needs, and for what is measured of it."""
+    from walkers_dist.roles import spectra
+
+    made = []
+
+    def hessian(*given: object, **keys: object) -> wd.curvature.Operator:
+        made.append(given)
+        return wd.curvature.hessian(*given, **keys)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(spectra.MATRICES, "hessian", hessian)
+    x, y = torch.randn(20, 4), torch.randint(0, 3, (20,))
+    wd.analyze_model(nn.Linear(4, 3), nn.CrossEntropyLoss(), (x, y), out=tmp_path / "one", top=2, density=(2, 5))
+    assert len(made) == 1

@@ -6,10 +6,8 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import Walkers, commands, until
 
 import walkers_dist as wd
 from walkers_dist.distributed.asking import ask
@@ -25,8 +24,6 @@ from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.roles.in_process import run_in_process
 from walkers_dist.roles.request import Request
 
-MARK = "WALKERS_TEST_FAMILY"
-PATIENCE = 90.0  # s
 BOWLS = '''
 """A bowl whose gradients take their time, and are noisy."""
 
@@ -114,14 +111,6 @@ def assert_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 # ---- speaking to a run ----------------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.005)
-    return value
-
-
 class Speaker:
     """What is said to the run at `run`, and what it answers."""
 
@@ -194,76 +183,19 @@ def spoken_to(tmp_path: Path) -> Callable[..., Any]:
 # ---- processes ------------------------------------------------------------------------------------------------
 
 
-class Walkers:
-    """A `walkers …` command about the run directory `run`, that is running or has ended."""
+class Spoken(Walkers):
+    """A command whose run can be spoken to."""
 
-    def __init__(self, run: Path, words: Sequence[object]) -> None:
-        self.run, self.mark = run, uuid.uuid4().hex
+    def __init__(self, run: Path, *words: object) -> None:
+        super().__init__(run, *words)
         self.speaker = Speaker(run)
-        self.log = run.with_name(f"{run.name}-{self.mark[:6]}.txt")
-        command = [sys.executable, "-m", "walkers_dist", *map(str, words), "--no-report"]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", MARK: self.mark},
-                start_new_session=True,
-            )
-
-    def family(self) -> list[int]:
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    if self.mark.encode() in (folder / "environ").read_bytes():
-                        found.append(int(folder.name))
-                except OSError:
-                    continue
-        return found
-
-    def kill(self) -> None:
-        """`kill -9` of all its processes."""
-        for pid in self.family():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-
-    def wait(self) -> int:
-        until(lambda: self.process.poll() is not None, f"the end\n{self.log.read_text()}")
-        until(lambda: not self.family(), "the end of every process", 20.0)
-        return self.process.returncode
-
-    @property
-    def status(self) -> str:
-        return json.loads((self.run / "run.json").read_bytes())["status"]
-
-    def end(self) -> None:
-        self.kill()
-        self.process.wait()
 
 
 @pytest.fixture
-def walkers() -> Iterator[Callable[..., Walkers]]:
+def walkers() -> Iterator[Callable[..., Spoken]]:
     """`walkers(run, config, words)` starts a run there, `walkers(run)` resumes it."""
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("finds processes through /proc, which this system does not have")
-    started: list[Walkers] = []
-
-    def start(run: Path, config: Mapping[str, Any] | None = None, *words: str) -> Walkers:
-        if config is None:
-            command: list[object] = ["resume", run]
-        else:
-            (file := run.with_suffix(".yaml")).write_text(json.dumps(config), encoding="utf-8")
-            command = ["run", file, "--run-dir", run]
-        started.append(Walkers(run, [*command, *words]))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.end()
+    with commands(Spoken) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
