@@ -17,6 +17,7 @@ from walkers_dist.config.errors import UserError
 
 BOWL = """
 landscape: {kind: quadratic, dim: 5, noise: 0.1}
+schedule: [{at: 30, set: {dynamics.lr: 0.05}}]
 walkers: 2
 analysts: 0
 steps: 60

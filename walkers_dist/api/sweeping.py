@@ -31,7 +31,7 @@ PLACEMENT = {"threads", "device", "walkers_per_process", "analysts", "exchange",
 """What may differ from the run that is there already: it says where and how, not what."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself: a schedule has no hash
 class Point:
     """One run of the grid: `name` is the varied keys with their values here, and that of its folder."""
 
