@@ -7,7 +7,7 @@ import random
 import pytest
 
 from walkers_dist.config.course import Change
-from walkers_dist.records.events import Events
+from walkers_dist.records.events import Events, change_of
 from walkers_dist.records.tables import read_rows
 
 
@@ -51,3 +51,12 @@ def test_a_resume_stands_where_it_came(tmp_path):
     again = Events(path)
     again.foretell([Change(40, "live", "dynamics.lr", 0.3, 0.4)])
     assert [row[0] for row in told(path)] == [20, 40, 90]
+
+
+def test_what_there_is_none_of_is_an_empty_cell_and_all_is_read_back(tmp_path):
+    path = tmp_path / "events.csv"
+    events, changes = Events(path), [Change(3, "pause", "", "", ""), Change(4, "live", "stop", {"below": 0.1}, None)]
+    events.foretell(changes)
+    events.close()
+    assert path.read_text().splitlines()[1].endswith(",pause,,,")
+    assert [change_of(row) for row in read_rows(path)] == changes

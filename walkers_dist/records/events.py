@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -67,7 +67,18 @@ class Events:
     @staticmethod
     def _row(change: Change) -> Row:
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        return [str(change.step), now, change.source, change.key, json.dumps(change.old), json.dumps(change.new)]
+        return [str(change.step), now, change.source, change.key, _cell(change.old), _cell(change.new)]
+
+
+def change_of(row: Mapping[str, str]) -> Change:
+    """What a row tells."""
+    old, new = (json.loads(cell) if cell else "" for cell in (row["old"], row["new"]))
+    return Change(int(row["step"]), row["source"], row["key"], old, new)
+
+
+def _cell(value: object) -> str:
+    """As JSON, but of what there is none the cell is empty."""
+    return "" if value == "" else json.dumps(value)
 
 
 def _place(rows: Sequence[Row], new: Row) -> int:

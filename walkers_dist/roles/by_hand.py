@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from walkers_dist.config.course import SNAPSHOT, Change, Course, History
 from walkers_dist.config.schema import Experiment
+from walkers_dist.records.events import change_of
 from walkers_dist.records.experiment import experiment_of
 from walkers_dist.records.run_directory import RunDirectory
 from walkers_dist.records.tables import read_rows
@@ -21,9 +21,7 @@ GIVEN = ("live", "resume", CURVATURE)
 def changes_by_hand(run: RunDirectory, begin: int = 0) -> tuple[Change, ...]:
     """Those of steps >= `begin`, and the snapshots asked for."""
     return tuple(
-        Change(int(row["step"]), row["source"], row["key"], json.loads(row["old"]), json.loads(row["new"]))
-        for row in read_rows(run.table("events"))
-        if _is_by_hand(row) and int(row["step"]) >= begin
+        change_of(row) for row in read_rows(run.table("events")) if _is_by_hand(row) and int(row["step"]) >= begin
     )
 
 
